@@ -1,0 +1,121 @@
+"""Builds a worker out of real parts; the only place that knows all of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from processor.assignment import Assignment, AssignmentOptions
+from processor.changelog import ChangelogReader
+from processor.codec import ChangeEncoder, Decoder
+from processor.pipeline import RETENTION_MS, Pipeline
+from processor.publisher import OutputTopics, Publisher
+from processor.reduce import REPLIES_MAX
+from processor.schema_supply import SchemaSupply
+from processor.store import StoreIdentity
+from processor.stores import Stores
+from processor.telemetry import Telemetry
+from processor.worker import LoopOptions, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from processor.books import DeadLetterLimit
+    from processor.packs import Packs
+    from processor.pipeline import Observer
+    from processor.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfigs:
+    """librdkafka's settings for each client that a worker has."""
+
+    consumer: Mapping[str, Any]
+    producer: Mapping[str, Any]
+    admin: Mapping[str, Any]
+    changelog: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a worker is built from; facts about the cluster have been read already."""
+
+    clients: ClientConfigs
+    raw: list[str]
+    topics: OutputTopics
+    partitions: int
+    cluster_id: str
+    state_topic_id: str
+    state_directory: Path
+    packs: Packs
+    limit: DeadLetterLimit
+    cache_entries: int = 100_000
+    retention_ms: int = RETENTION_MS
+    replies_max: int = REPLIES_MAX
+    record_bytes_max: int = 65_536
+    records_max: int = 20_000
+    commit_interval_s: float = 0.1
+    transaction_budget_s: float = 12.0
+    start_earliest: bool = True
+    incremental: bool = False
+    reset_state: bool = False
+    registry: Registry | None = None
+    change_frame: bytes | None = None
+    observe: Observer | None = None
+    telemetry: Telemetry = field(default_factory=lambda: Telemetry(""))
+
+
+@contextmanager
+def worker(plan: Plan) -> Iterator[Worker]:
+    """Build and start a worker; on leaving, its clients leave the group and its stores close, in that order."""
+    with ExitStack() as closing:
+        decoder = Decoder(max_bytes=plan.record_bytes_max)
+        stores = Stores(
+            plan.state_directory,
+            StoreIdentity(plan.cluster_id, plan.topics.state, plan.state_topic_id, -1, plan.partitions),
+            max(1000, plan.cache_entries // plan.partitions),
+        )
+        closing.callback(stores.close_all_but)
+        reader = ChangelogReader(plan.clients.changelog, plan.topics.state)
+        closing.callback(reader.close)
+        publisher = Publisher(
+            plan.clients.producer, plan.topics, ChangeEncoder(plan.change_frame), budget_s=plan.transaction_budget_s
+        )
+        closing.callback(publisher.close)
+        publisher.start()
+        consumer = Consumer(dict(plan.clients.consumer))
+        closing.callback(consumer.close)
+        yield Worker(
+            consumer=consumer,
+            assignment=Assignment(
+                consumer, AdminClient(dict(plan.clients.admin)), reader, stores, _assignment_options(plan)
+            ),
+            reader=reader,
+            publisher=publisher,
+            pipeline=Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe),
+            schemas=SchemaSupply(decoder, plan.registry),
+            telemetry=plan.telemetry,
+            options=LoopOptions(
+                rekeyed=plan.topics.rekeyed,
+                records_max=plan.records_max,
+                commit_interval_s=plan.commit_interval_s,
+                dead_letter_limit=plan.limit,
+            ),
+        )
+
+
+def _assignment_options(plan: Plan) -> AssignmentOptions:
+    return AssignmentOptions(
+        rekeyed=plan.topics.rekeyed,
+        state=plan.topics.state,
+        state_topic_id=plan.state_topic_id,
+        partitions=plan.partitions,
+        start_earliest=plan.start_earliest,
+        incremental=plan.incremental,
+        reset_state=plan.reset_state,
+    )

@@ -1,0 +1,78 @@
+"""The command line: `status-processor`. Each command's file imports what it needs when the command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+import processor
+from processor.cli.carriers import carriers
+from processor.cli.common import EXIT_CODES
+from processor.cli.explain import explain
+from processor.cli.schemas import schemas
+from processor.cli.settings import config
+from processor.cli.tail import tail
+from processor.cli.topics import topics
+from processor.cli.traffic import simulate
+from processor.cli.worker import demo, run
+from processor.errors import ExitCode, FatalError, PackError, ProcessorError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(
+    epilog=f"\b\nExample:\n  status-processor demo\n\n{EXIT_CODES}",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(processor.__version__, prog_name="status-processor")
+def commands() -> None:
+    """Turn carriers' raw status reports into canonical per-message status changes, exactly once."""
+
+
+for _command in (run, demo, explain, simulate, tail, topics, config, carriers, schemas):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. A user's mistake gives lines on stderr, never a traceback."""
+    try:
+        result = commands.main(args=arguments, prog_name="status-processor", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        click.echo(f"error: {_one_line(error)}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except ProcessorError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return _exit_code(error)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _one_line(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text} See `{context.command_path} --help`." if context else text
+
+
+def _exit_code(error: ProcessorError) -> int:
+    match error:
+        case FatalError():
+            return error.exit_code
+        case PackError():
+            return ExitCode.SETTINGS
+        case TransientError():
+            return ExitCode.UNAVAILABLE
+        case _:
+            return ExitCode.FAILED

@@ -1,0 +1,128 @@
+"""`carriers`: what carrier packs there are, whether they hold, what they say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from processor.cli.common import load_packs, own_texts, packs_option, print_json
+from processor.errors import ExitCode
+from processor.logs import printable
+from processor.packs import Packs
+
+if TYPE_CHECKING:
+    from processor.pack_format import Pack, Row, Rules
+
+
+@click.group(epilog="\b\nExample:\n  status-processor carriers list\n")
+def carriers() -> None:
+    """List, show and check carrier packs."""
+
+
+@carriers.command("list", epilog="\b\nExample:\n  status-processor carriers list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@packs_option
+def list_carriers(as_json: bool, directory: Path | None) -> int:
+    """List the carriers that are understood."""
+    packs = sorted(load_packs(directory).carriers.values(), key=lambda pack: pack.carrier)
+    if as_json:
+        print_json({pack.carrier: _summary(pack) for pack in packs}, indent=2)
+        return ExitCode.OK
+    width = max((len(pack.carrier) for pack in packs), default=0)
+    for pack in packs:
+        click.echo(f"{pack.carrier:<{width}}  {','.join(pack.channels):<16}  {printable(pack.name)}")
+    return ExitCode.OK
+
+
+def _summary(pack: Pack) -> dict[str, object]:
+    return {
+        "name": pack.name,
+        "channels": [*pack.channels],
+        "default_channel": pack.default_channel,
+        "aliases": sorted(pack.aliases),
+        "file": pack.file,
+        "sources": [*pack.sources],
+        "examples": len(pack.examples),
+    }
+
+
+@carriers.command(
+    epilog="\b\nExamples:\n  status-processor carriers check my-packs/\n  status-processor carriers check acme.toml\n"
+)
+@click.argument("where", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(where: Path | None, as_json: bool) -> int:
+    """Check packs and run their examples: the built-in ones, and those of a directory or a file.
+
+    Exit code 1 where an example does not come out as its pack says, 78 where a pack breaks the rules.
+    """
+    from processor.pack_check import check_example  # noqa: PLC0415  # only here
+    from processor.pack_files import builtin_texts  # noqa: PLC0415  # only here
+
+    packs = Packs.load(builtin_texts() | (own_texts(where) if where else {}))
+    examples = packs.examples()
+    problems = [
+        f"{packs.carriers[example.carrier].file}: {line}"
+        for example in examples
+        for line in check_example(packs, example)
+    ]
+    if as_json:
+        print_json({"carriers": len(packs.carriers), "examples": len(examples), "problems": problems}, indent=2)
+    else:
+        for problem in problems:
+            click.echo(printable(problem, 1000))
+        click.echo(f"{len(packs.carriers)} carriers, {len(examples)} examples, {len(problems)} problems")
+    return ExitCode.FAILED if problems else ExitCode.OK
+
+
+@carriers.command(epilog="\b\nExample:\n  status-processor carriers show twilio\n")
+@click.argument("carrier")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@packs_option
+def show(carrier: str, as_json: bool, directory: Path | None) -> int:
+    """Show what a carrier's words mean, channel by channel."""
+    packs = load_packs(directory)
+    pack = packs.carriers.get(packs.known(carrier))
+    if pack is None:
+        raise click.BadParameter(
+            f"there is no pack for {printable(carrier)!r}; `status-processor carriers list` names them",
+            param_hint="CARRIER",
+        )
+    if as_json:
+        tables = {channel: _tables(rules) for channel, rules in pack.channels.items()}
+        print_json({"carrier": pack.carrier, **_summary(pack), "tables": tables}, indent=2)
+        return ExitCode.OK
+    click.echo(f"{pack.carrier}: {printable(pack.name)} ({pack.file})")
+    if pack.aliases:
+        click.echo(f"also: {', '.join(sorted(pack.aliases))}")
+    for channel, rules in pack.channels.items():
+        default = ", where the event names none" if channel is pack.default_channel else ""
+        click.echo(f"\n{channel}{default}")
+        for title, rows in _tables(rules).items():
+            click.echo(f"  {title}: {_counted(rows)}")
+            for word, meaning in rows.items():
+                click.echo(f"    {printable(word):<28} {meaning}")
+    click.echo("\nsources")
+    for source in pack.sources:
+        click.echo(f"  {printable(source)}")
+    return ExitCode.OK
+
+
+def _tables(rules: Rules) -> dict[str, dict[str, str]]:
+    return {
+        "statuses": _rows(dict(rules.statuses.exact) | {f"{key}*": row for key, row in rules.statuses.prefixes}),
+        "error codes": _rows(dict(rules.codes.exact) | {f"{key}*": row for key, row in rules.codes.prefixes}),
+        "status with error code": _rows({f"{word} {code}": row for (word, code), row in rules.pairs.items()}),
+    }
+
+
+def _rows(rows: dict[str, Row]) -> dict[str, str]:
+    return {word: str(row.status or "ignored") for word, row in rows.items()}
+
+
+def _counted(rows: dict[str, str]) -> str:
+    counts = Counter(rows.values())
+    return f"{counts.total()}" if counts else "none"

@@ -1,0 +1,209 @@
+"""The pure core as one machine: records in, an outbox out. Start reading here.
+
+One batch goes decode → extract → map → reduce, and what it wants to publish is left in an `Outbox`. The core knows
+nothing of Kafka, clocks, disks or HTTP; state reaches it as `States`, one for each partition that the worker owns.
+
+An event is reduced in place only where its raw partition is the owner of its message (`owner_of`) and the worker
+holds that partition's state; every other event is forwarded, mapped, to the rekeyed topic. A state that is found
+proves the owner, so only messages that are new pay for the hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from processor.change import change_of
+from processor.errors import DeadLetterReason, DecodeError, InputError
+from processor.headers import element_to_replay, origin_of
+from processor.identity import owner_of
+from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, Source
+from processor.outbox import DeadLetter, Forward, Outcome, Tally
+from processor.reduce import REPLIES_MAX, advance, is_forgotten
+from processor.rekeyed import decode_rekeyed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from processor.codec import Decoder
+    from processor.model import MessageState, Record, StatusEvent
+    from processor.outbox import Outbox, States
+    from processor.packs import Packs
+
+RETENTION_MS: Final = 7 * 24 * 3600 * 1000
+"""State retention: carriers report up to 72 hours late, and read receipts later still."""
+
+WHOLE_RECORD: Final = -1
+"""Index of a dead letter that is about the whole record."""
+
+_NO_CARRIER: Final = "unknown"
+
+Observer = Callable[["StatusEvent", str], None]
+"""Takes an event and its outcome: `published` or the reason why it was suppressed."""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Decodes, maps and reduces; holds the tables and the limits, nothing else."""
+
+    decoder: Decoder
+    packs: Packs
+    partitions: int
+    """P: partitions of state, rekeyed and changes."""
+    retention_ms: int = RETENTION_MS
+    replies_max: int = REPLIES_MAX
+    observe: Observer | None = None
+    """Told of each reduced event what became of it; for people who look, the worker leaves it out."""
+
+    def process_raw(
+        self, topic: str, partition: int, records: Sequence[Record], states: States | None, outbox: Outbox
+    ) -> None:
+        """Process records of one raw partition, in order.
+
+        `states` is the state of the same partition number where events may be reduced in place, None where every
+        event must be forwarded.
+        """
+        run = _Run(self, topic, partition, states, outbox)
+        decoded = self.decoder.decode_batch([record.value() for record in records])
+        for record, item in zip(records, decoded, strict=True):
+            if type(item) is RawStatusEvent and not record.headers():
+                run.report(record, item, 0)
+            else:
+                run.unusual(record, item)
+        run.close(len(records))
+        outbox.received += [item.received_at for item in decoded if not isinstance(item, DecodeError)]
+
+    def process_rekeyed(
+        self, topic: str, partition: int, records: Sequence[Record], states: States, outbox: Outbox
+    ) -> None:
+        """Process mapped events that other partitions forwarded to this one, in order."""
+        run = _Run(self, topic, partition, states, outbox)
+        for record in records:
+            try:
+                event = decode_rekeyed(record.value())
+                source, timestamp = origin_of(record)
+            except InputError as error:
+                run.dead_letter(record, WHOLE_RECORD, "decode", error, _NO_CARRIER)
+            else:
+                run.reduce(record, event, states.get(event.identity), source, timestamp)
+        run.close(len(records))
+
+    def condemn(self, topic: str, partition: int, record: Record, detail: str, outbox: Outbox) -> None:
+        """Dead-letter a record whose outputs the broker refuses, however small the transaction."""
+        run = _Run(self, topic, partition, None, outbox)
+        error = InputError(DeadLetterReason.UNPROCESSABLE, detail)
+        run.dead_letter(record, WHOLE_RECORD, "publish", error, _NO_CARRIER)
+        run.close(1)
+
+
+class _Run:
+    """One partition's records on their way through the core."""
+
+    __slots__ = ("_changes", "_dead", "_outbox", "_outcomes", "_partition", "_pipeline", "_states", "_topic")
+
+    def __init__(self, pipeline: Pipeline, topic: str, partition: int, states: States | None, outbox: Outbox) -> None:
+        self._pipeline = pipeline
+        self._topic = topic
+        self._partition = partition
+        self._states = states
+        self._outbox = outbox
+        self._changes = outbox.changes.setdefault(partition, []) if states is not None else []
+        self._outcomes: dict[tuple[str, str, str], int] = {}
+        self._dead: set[int] = set()
+
+    def unusual(self, record: Record, item: RawStatusEvent | RawCallback | DecodeError) -> None:
+        """Process a record that is not one plain report: a callback, a replayed letter, or not decodable."""
+        if isinstance(item, DecodeError):
+            self.dead_letter(record, WHOLE_RECORD, "decode", item, _NO_CARRIER)
+            return
+        carrier = self._pipeline.packs.known(item.carrier)
+        try:
+            only = element_to_replay(record)
+            elements = self._pipeline.packs.extract(item) if isinstance(item, RawCallback) else [item]
+        except InputError as error:
+            self.dead_letter(record, WHOLE_RECORD, "extract", error, carrier)
+            return
+        if not elements:
+            self._count(carrier, Outcome.IGNORED, IgnoreReason.EMPTY)
+        for index, element in enumerate(elements):
+            if only is not None and index != only:
+                continue
+            if isinstance(element, InputError):
+                self.dead_letter(record, index, "extract", element, carrier)
+            else:
+                self.report(record, element, index)
+        if only is not None and only >= len(elements) > 0:
+            missing = InputError(DeadLetterReason.MALFORMED, f"no element {only} to replay, there are {len(elements)}")
+            self.dead_letter(record, WHOLE_RECORD, "extract", missing, carrier)
+
+    def report(self, record: Record, report: RawStatusEvent, index: int) -> None:
+        """Map one report, then reduce it here or forward it."""
+        pipeline = self._pipeline
+        try:
+            event = pipeline.packs.interpret(report)
+        except InputError as error:
+            self.dead_letter(record, index, "map", error, pipeline.packs.known(report.carrier))
+            return
+        if isinstance(event, Ignored):
+            self._count(event.carrier, Outcome.IGNORED, event.reason)
+            return
+        states = self._states
+        state = None if states is None else states.get(event.identity)
+        kind, timestamp = record.timestamp()
+        if not kind:
+            timestamp = report.received_at
+        source = tuple.__new__(Source, (self._topic, self._partition, record.offset(), index))
+        if state is None:
+            owner = owner_of(event.message_id, pipeline.partitions)
+            if states is None or owner != self._partition:
+                self._outbox.forwards.append(Forward(owner, event, source, timestamp))
+                self._count(event.meaning.carrier, Outcome.FORWARDED)
+                return
+        self.reduce(record, event, state, source, timestamp)
+
+    def reduce(
+        self, record: Record, event: StatusEvent, state: MessageState | None, source: Source, timestamp: int
+    ) -> None:
+        """Join the event to its message's state and stage what follows from it."""
+        assert self._states is not None  # noqa: S101  # the caller forwards where there is no state
+        pipeline = self._pipeline
+        carrier = event.meaning.carrier
+        if state is not None and is_forgotten(state, timestamp, pipeline.retention_ms):
+            state = None
+        try:
+            after, suppressed = advance(state, event, timestamp, pipeline.replies_max)
+        except InputError as error:
+            index = source.index if source.topic == self._topic else WHOLE_RECORD
+            self.dead_letter(record, index, "reduce", error, carrier)
+            return
+        if pipeline.observe is not None:
+            pipeline.observe(event, suppressed or Outcome.PUBLISHED)
+        if suppressed is None:
+            self._states.put(event.identity, after)
+            self._changes.append(change_of(event, state, after, source))
+            self._count(carrier, Outcome.PUBLISHED)
+            return
+        if after is not state:
+            self._states.put(event.identity, after)
+        self._count(carrier, suppressed)
+
+    def dead_letter(self, record: Record, index: int, stage: str, error: InputError, carrier: str) -> None:
+        """Stage a dead letter of the record that was read, with the index of the event that failed."""
+        offset = record.offset() or 0
+        source = Source(self._topic, self._partition, offset, index)
+        self._outbox.dead_letters.append(DeadLetter(record, source, stage, error.reason, error.detail))
+        self._dead.add(offset)
+        self._count(carrier, Outcome.DEAD_LETTERED, error.reason)
+
+    def close(self, records: int) -> None:
+        """Hand the counts over."""
+        tally = self._outbox.tallies.setdefault((self._topic, self._partition), Tally())
+        tally.records += records
+        tally.dead_offsets |= self._dead
+        tally.outcomes.update(self._outcomes)
+
+    def _count(self, carrier: str, outcome: str, reason: str = "") -> None:
+        outcomes = self._outcomes
+        key = (carrier, outcome, reason)
+        outcomes[key] = outcomes.get(key, 0) + 1

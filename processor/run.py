@@ -1,0 +1,255 @@
+"""The command `run`: from settings to a worker that turns, until a signal or a fatal error ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import structlog
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry, start_http_server
+
+import processor
+from processor import topics
+from processor.assembly import ClientConfigs, Plan, worker
+from processor.books import DeadLetterLimit
+from processor.errors import ExitCode, FatalError, PackError, TransientError
+from processor.pack_files import builtin_texts, texts_of
+from processor.packs import Packs
+from processor.publisher import OutputTopics
+from processor.registry import Registry
+from processor.schemas import registry_prefix, schema_text
+from processor.settings import (
+    admin_config,
+    changelog_config,
+    consumer_config,
+    producer_config,
+    registry_config,
+    transactional_id,
+)
+from processor.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from processor.settings import Settings
+    from processor.worker import Worker
+
+_log = structlog.get_logger(__name__)
+
+_ANSWER_WITHIN_S: Final = 60.0
+_PAUSE_S: Final = 1.0
+
+T = TypeVar("T")
+
+
+def run(settings: Settings, *, reset_state: bool = False) -> int:
+    """Run a worker until SIGTERM or SIGINT, and return the exit code.
+
+    The first signal lets the present batch commit and leaves the group; a second one ends the process at once.
+
+    Raises:
+        FatalError: The worker cannot start or cannot go on; its exit code says why.
+    """
+    telemetry = Telemetry(processor.__version__)
+    with ExitStack() as closing:
+        plan = make_plan(settings, telemetry, reset_state=reset_state)
+        closing.enter_context(_pages(settings, telemetry))
+        signals = closing.enter_context(_Signals())
+        started = closing.enter_context(worker(plan))
+        signals.tell(started)
+        started.subscribe(plan.raw)
+        _log.info("running", version=processor.__version__, group=settings.group, partitions=plan.partitions)
+        started.run()
+        _log.info("stopping: leaving the group")
+    return ExitCode.OK
+
+
+def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = False) -> Plan:
+    """Ask the cluster and the registry for what the worker must know before it starts.
+
+    Raises:
+        FatalError: A pack, a topic or an access is not as it must be, or nobody answered in time.
+    """
+    packs = load_packs(settings)
+    clients = ClientConfigs(
+        consumer=consumer_config(settings),
+        producer=producer_config(settings),
+        admin=admin_config(settings),
+        changelog=changelog_config(settings),
+    )
+    admin = AdminClient(dict(clients.admin))
+    cluster = _until_answered(lambda: topics.cluster_id(admin))
+    facts = _until_answered(lambda: _own_topics(settings, admin))
+    names = settings.topics
+    registry_settings = registry_config(settings)
+    registry = Registry(registry_settings) if registry_settings is not None else None
+    return Plan(
+        clients=clients,
+        raw=list(names.raw),
+        topics=OutputTopics(
+            changes=names.changes,
+            dead_letter=names.dead_letter,
+            state=names.state,
+            rekeyed=names.rekeyed,
+            dead_letter_bytes_max=facts[names.dead_letter].message_bytes_max,
+        ),
+        partitions=settings.partitions,
+        cluster_id=cluster,
+        state_topic_id=facts[names.state].topic_id,
+        # Workers of one machine may share the setting: each has a directory of its own in it.
+        state_directory=settings.state.directory / transactional_id(settings),
+        packs=packs,
+        limit=DeadLetterLimit(
+            settings.dead_letters.share_max, settings.dead_letters.window_records, settings.dead_letters.run_max
+        ),
+        cache_entries=settings.state.cache_entries,
+        retention_ms=settings.state.retention_ms,
+        replies_max=settings.limits.replies_max,
+        record_bytes_max=settings.limits.record_bytes_max,
+        records_max=settings.batch.records_max,
+        commit_interval_s=settings.batch.commit_interval_ms / 1000,
+        transaction_budget_s=settings.transaction.budget_s,
+        start_earliest=settings.start_offset == "earliest",
+        incremental=settings.group_protocol == "consumer",
+        reset_state=reset_state,
+        registry=registry,
+        change_frame=_change_frame(registry, names.changes),
+        telemetry=telemetry,
+    )
+
+
+def load_packs(settings: Settings) -> Packs:
+    """Load the built-in packs and the user's own, which override them.
+
+    Raises:
+        FatalError: A pack breaks the rules; the message has every problem.
+    """
+    key = settings.identity_key.get_secret_value().encode() if settings.identity_key else b""
+    try:
+        texts = builtin_texts()
+        if settings.packs.directory is not None:
+            texts |= texts_of(settings.packs.directory)
+        return Packs.load(texts, key)
+    except PackError as error:
+        raise FatalError(f"carrier packs are refused:\n{error}", ExitCode.SETTINGS) from error
+    except OSError as error:
+        reason = f"packs.directory: cannot read {settings.packs.directory} ({error.strerror})"
+        raise FatalError(reason, ExitCode.SETTINGS) from error
+
+
+def _own_topics(settings: Settings, admin: AdminClient) -> dict[str, topics.TopicFacts]:
+    """Create what is missing where that is allowed, and refuse what is wrong, all at once."""
+    names = topics.OwnTopics(**settings.topics.own)
+    retention = settings.state.retention_ms
+    if settings.create_topics:
+        specs = topics.plan(names, settings.partitions, retention, settings.topics.raw)
+        for made in topics.create(admin, specs, settings.replication_factor):
+            _log.info("created topic", topic=made)
+    facts = _facts(admin, settings)
+    problems = topics.check(facts, names, settings.partitions, retention, settings.topics.raw)
+    for problem in problems:
+        if problem.severity is topics.Severity.WARNING:
+            _log.warning(problem.text, topic=problem.topic)
+    problems = [problem for problem in problems if problem.severity is topics.Severity.ERROR]
+    if problems:
+        raise FatalError("topics are not as they must be:\n" + "\n".join(map(str, problems)), ExitCode.UNAVAILABLE)
+    return facts
+
+
+def _facts(admin: AdminClient, settings: Settings) -> dict[str, topics.TopicFacts]:
+    raw = [topic for topic in settings.topics.raw if not topic.startswith("^")]
+    wanted = [*settings.topics.own.values(), *raw]
+    deadline = time.monotonic() + 10
+    while True:
+        facts = topics.describe(admin, wanted)
+        # A topic that was just made may take a moment to be seen on every broker.
+        if len(facts) == len(set(wanted)) or not settings.create_topics or time.monotonic() > deadline:
+            return facts
+        time.sleep(0.1)
+
+
+def _change_frame(registry: Registry | None, topic: str) -> bytes | None:
+    if registry is None:
+        return None
+    schema_id = _until_answered(lambda: registry.register(f"{topic}-value", schema_text("status_change")))
+    return registry_prefix(schema_id)
+
+
+def _until_answered(ask: Callable[[], T]) -> T:
+    """Ask until somebody answers: what is down for now is waited for.
+
+    Raises:
+        FatalError: Nobody did in time.
+    """
+    deadline = time.monotonic() + _ANSWER_WITHIN_S
+    while True:
+        try:
+            return ask()
+        except TransientError as error:
+            if time.monotonic() > deadline:
+                raise FatalError(f"gave up after {_ANSWER_WITHIN_S:.0f} s: {error}", ExitCode.UNAVAILABLE) from error
+            _log.warning("waiting", error=str(error))
+            time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
+    """Serve /metrics as long as the worker runs."""
+    if not settings.metrics.enabled:
+        yield
+        return
+    registry = CollectorRegistry()
+    registry.register(telemetry)
+    host, port = settings.metrics.host, settings.metrics.port
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except (OSError, socket.gaierror) as error:
+        raise FatalError(
+            f"metrics: cannot listen on {host}:{port} ({error.strerror}); set metrics.port to a free one, or 0 for any",
+            ExitCode.SETTINGS,
+        ) from error
+    _log.info("serving metrics", url=f"http://{host}:{server.server_port}/metrics")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Signals:
+    """Lets the first SIGTERM or SIGINT stop the worker in order, and a second one end the process at once.
+
+    It stays in force until the worker has left the group, so that a broker that does not answer then is no trap.
+    """
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._asked = False
+
+    def tell(self, started: Worker) -> None:
+        """Stop this worker at the first signal; at once where that has come already."""
+        self._worker = started
+        if self._asked:
+            started.stop()
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._asked:
+            os._exit(128 + number)
+        self._asked = True
+        if self._worker is not None:
+            self._worker.stop()

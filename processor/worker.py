@@ -1,0 +1,299 @@
+"""The loop: one batch is consumed, goes through the pure core, and is published in one transaction; then the next.
+
+No transaction is ever open across a poll. Rebalance callbacks run inside poll only, so none meets one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from confluent_kafka import KafkaError, TopicPartition
+
+from processor.books import encode_books
+from processor.errors import ExitCode, FatalError, TransientError
+from processor.kafka_errors import describe
+from processor.outbox import Outbox
+from processor.publisher import RecordsRefusedError
+from processor.store import encode_staged
+from processor.telemetry import PartitionView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Consumer, Message
+
+    from processor.assignment import Assignment, Input
+    from processor.books import Books, DeadLetterLimit
+    from processor.changelog import ChangelogReader
+    from processor.pipeline import Pipeline
+    from processor.publisher import Publisher
+    from processor.schema_supply import SchemaSupply
+    from processor.telemetry import Telemetry
+
+_log = structlog.get_logger(__name__)
+
+_VIEW_EVERY_S = 1.0
+_CALM_AFTER_ABORT_S = 0.2
+_METADATA_MAGIC = b"CGMDv2:"
+
+Batch = dict["Input", list["Message"]]
+"""Records by input, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How the loop takes its batches."""
+
+    rekeyed: str
+    records_max: int
+    commit_interval_s: float
+    dead_letter_limit: DeadLetterLimit
+
+
+@dataclass(slots=True)
+class Worker:
+    """Owns the loop; everything it works with is given to it."""
+
+    consumer: Consumer
+    assignment: Assignment
+    reader: ChangelogReader
+    publisher: Publisher
+    pipeline: Pipeline
+    schemas: SchemaSupply
+    telemetry: Telemetry
+    options: LoopOptions
+    clock: Callable[[], float] = time.time
+    _stopping: bool = False
+    _viewed_at: float = 0.0
+
+    def subscribe(self, topics: list[str]) -> None:
+        """Join the group for these topics (a regex starts with ^) and the rekeyed topic."""
+
+        def noted(kind: str, act: Callable[[Consumer, list[TopicPartition]], None]) -> Callable[..., None]:
+            def callback(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+                _log.info(f"partitions {kind}", count=len(partitions))
+                self.telemetry.rebalanced(kind)
+                act(consumer, partitions)
+
+            return callback
+
+        self.consumer.subscribe(
+            [*topics, self.options.rekeyed],
+            on_assign=noted("assigned", self.assignment.on_assign),
+            on_revoke=noted("revoked", self.assignment.on_revoke),
+            on_lost=noted("lost", self.assignment.on_lost),
+        )
+
+    def stop(self) -> None:
+        """Ask the loop to end after the present batch; safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Turn until asked to stop.
+
+        Raises:
+            FatalError: The worker cannot go on.
+        """
+        while not self._stopping:
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Take one batch through, then bring waiting partitions a step further."""
+        # With nothing running the poll only serves callbacks: a restore gets the time.
+        waiting = self.assignment.is_restoring and self.assignment.is_idle
+        timeout = 0.0 if waiting else self.options.commit_interval_s
+        batch = self._sort(self.consumer.consume(self.options.records_max, timeout))
+        if batch:
+            self._process(batch, consumed_at=self.clock())
+        self.assignment.step()
+        self._view()
+
+    def _sort(self, messages: list[Message]) -> Batch:
+        """Group records by input; leave out those of inputs that are not running, which are read again later."""
+        batch: Batch = {}
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message)
+                continue
+            key = (message.topic(), message.partition())
+            records = batch.get(key)  # type: ignore[arg-type]  # a record that was read has both
+            if records is None:
+                records = batch[key] = []  # type: ignore[index]
+            records.append(message)
+        for key in [*batch]:
+            progress = self.assignment.inputs.get(key)
+            if progress is None or not progress.running or progress.next_offset is None:
+                del batch[key]
+            elif (batch[key][0].offset() or 0) < progress.next_offset:
+                batch[key] = [m for m in batch[key] if (m.offset() or 0) >= progress.next_offset]
+        return {key: records for key, records in batch.items() if records}
+
+    def _on_error(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None  # noqa: S101
+        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+            raise FatalError(
+                f"the committed offset of {message.topic()}[{message.partition()}] is no longer in the log: records "
+                "were deleted before they were processed; set the group's offset by hand to go on",
+                ExitCode.STATE_REFUSED,
+            )
+        if error.fatal():
+            raise FatalError(f"the consumer cannot go on ({describe(error)}); start again", ExitCode.UNKNOWN_OUTCOME)
+        if error.code() in {
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
+        }:
+            raise FatalError(f"not permitted to consume ({describe(error)})", ExitCode.NOT_PERMITTED)
+        _log.warning("consumer error, it goes on by itself", error=describe(error))
+
+    def _process(self, batch: Batch, consumed_at: float) -> bool:
+        """Publish a batch and tell whether that worked; where it did not, its inputs go back.
+
+        Where the broker refuses the records, the batch is taken apart, down to the record.
+        """
+        try:
+            self._transact(batch, consumed_at)
+        except RecordsRefusedError as error:
+            self.telemetry.aborted("refused")
+            _log.warning("the broker refused the batch, taking it apart", error=str(error))
+            done = self._take_apart(batch, str(error), consumed_at)
+        except TransientError as error:
+            self.telemetry.aborted("transient")
+            _log.warning("the batch goes back", error=str(error))
+            done = False
+        else:
+            return True
+        if not done:
+            self.assignment.rewind(list(batch))
+            time.sleep(_CALM_AFTER_ABORT_S)
+        return done
+
+    def _take_apart(self, batch: Batch, why: str, consumed_at: float) -> bool:
+        if sum(map(len, batch.values())) > 1:
+            # The second half may only follow the first: its offsets would step over what went back.
+            return all(self._process(half, consumed_at) for half in _halves(batch))
+        outbox = Outbox()
+        for (topic, partition), records in batch.items():
+            self.pipeline.condemn(topic, partition, records[0], why, outbox)
+        self._publish(batch, outbox, consumed_at)
+        return True
+
+    def _transact(self, batch: Batch, consumed_at: float) -> None:
+        outbox = Outbox()
+        try:
+            self.schemas.supply(message.value() for records in batch.values() for message in records)
+            for (topic, partition), records in batch.items():
+                self._advance(topic, partition, records, outbox)
+            self._publish(batch, outbox, consumed_at)
+        except BaseException:
+            for store in self.assignment.ready.values():
+                store.discard()
+            raise
+
+    def _advance(self, topic: str, partition: int, records: list[Message], outbox: Outbox) -> None:
+        states = self.assignment.states_for(topic, partition)
+        if topic == self.options.rekeyed:
+            assert states is not None  # noqa: S101  # a rekeyed partition runs only with its state
+            self.pipeline.process_rekeyed(topic, partition, records, states, outbox)
+        else:
+            self.pipeline.process_raw(topic, partition, records, states, outbox)
+
+    def _publish(self, batch: Batch, outbox: Outbox, consumed_at: float) -> None:
+        """Commit everything, then let the stores and the books follow; nothing follows an abort."""
+        books, offsets = self._close_books(batch, outbox)
+        ready = self.assignment.ready
+        staged = {number: encode_staged(store.staged) for number, store in ready.items() if store.staged}
+        began_at = self.clock()
+        reached = self.publisher.publish(outbox, staged, offsets, self._member())
+        for number, records in staged.items():
+            ready[number].apply(records, reached[number])
+        for key, closed in books.items():
+            progress = self.assignment.inputs[key]
+            progress.books = closed
+            progress.next_offset = _next_offset(batch[key])
+        self.telemetry.committed(outbox, consumed_at=consumed_at, began_at=began_at, now=self.clock())
+
+    def _close_books(self, batch: Batch, outbox: Outbox) -> tuple[dict[Input, Books], list[TopicPartition]]:
+        books: dict[Input, Books] = {}
+        offsets: list[TopicPartition] = []
+        for key, records in batch.items():
+            limit = self.options.dead_letter_limit
+            rows = [message.offset() or 0 for message in records]
+            closed, crossed = self.assignment.inputs[key].books.after(outbox.tallies[key], rows, limit)
+            if crossed is not None:
+                raise FatalError(
+                    f"dead-letter limit: {crossed} of {key[0]}[{key[1]}] cannot be processed; nothing of this "
+                    "batch was published. Look at the dead letters' reasons, mend the pack or the producer, or raise "
+                    "dead_letters.* and start again",
+                    ExitCode.DEAD_LETTER_LIMIT,
+                )
+            books[key] = closed
+            topic, partition = key
+            offsets.append(TopicPartition(topic, partition, _next_offset(records), encode_books(closed)))
+        return books, offsets
+
+    def _member(self) -> object:
+        """Return group metadata taken just now: member epochs move without a callback."""
+        metadata = self.consumer.consumer_group_metadata()
+        if not names_member(metadata):
+            raise TransientError("the consumer is in no group just now")
+        return metadata
+
+    def _view(self) -> None:
+        now = self.clock()
+        if now - self._viewed_at < _VIEW_EVERY_S:
+            return
+        self._viewed_at = now
+        inputs = self.assignment.inputs
+        lag: dict[Input, int] = {}
+        for (topic, partition), progress in inputs.items():
+            _, high = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if progress.next_offset is not None and high >= 0:
+                lag[topic, partition] = max(0, high - progress.next_offset)
+        running = sum(progress.running for progress in inputs.values())
+        view = PartitionView(
+            lag=lag,
+            state_entries={number: store.entries() for number, store in self.assignment.ready.items()},
+            restore_share={number: restore.share for number, restore in self.reader.restores.items()},
+            running=running,
+            waiting=len(inputs) - running,
+        )
+        self.telemetry.progressed(view, self.reader.records_restored, self.publisher.producers_started)
+
+
+def names_member(metadata: object) -> bool:
+    """Tell whether group metadata names a member of a generation.
+
+    The broker accepts offsets without one unfenced, even from a zombie, and librdkafka hands out exactly that before
+    the first join. Its serialised form: ``CGMDv2:``, the generation as a native int32, then the group id, the member
+    id and the instance id, each ended by NUL (librdkafka, rd_kafka_consumer_group_metadata_write).
+    """
+    if not isinstance(metadata, bytes) or not metadata.startswith(_METADATA_MAGIC):
+        return False
+    at = len(_METADATA_MAGIC)
+    generation = int.from_bytes(metadata[at : at + 4], sys.byteorder, signed=True)
+    member = metadata[at + 4 :].split(b"\0")[1:2]
+    return generation >= 1 and member not in ([], [b""])
+
+
+def _next_offset(records: list[Message]) -> int:
+    return (records[-1].offset() or 0) + 1
+
+
+def _halves(batch: Batch) -> tuple[Batch, Batch]:
+    """Cut a batch in two with about as many records each, every input's order kept."""
+    half = sum(map(len, batch.values())) // 2
+    first: Batch = {}
+    second: Batch = {}
+    for key, records in batch.items():
+        taken = records[:half]
+        half -= len(taken)
+        if taken:
+            first[key] = taken
+        if len(taken) < len(records):
+            second[key] = records[len(taken) :]
+    return first, second

@@ -1,0 +1,207 @@
+"""The worker on a real Kafka: every raw event is accounted for once, through stops, kills and lost disks."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from processor.simulator import Oracle, Simulator, judge
+from tests.broker.deployment import Deployment, wait_for
+from tests.conftest import MakeBroker
+from tests.kafka.broker import Broker
+
+SEED = 20_260_101
+START_MS = int(time.time() * 1000) - 5 * 24 * 3600 * 1000
+"""Brokers refuse records from the future and delete those older than a week."""
+
+
+@pytest.fixture
+def deployment(broker: Broker, tmp_path: Path) -> Deployment:
+    return Deployment(broker, tmp_path)
+
+
+def assert_exact(deployment: Deployment, oracle: Oracle) -> None:
+    """Everything is as the oracle says, record for record, and the durable books say so too."""
+    verdict = judge(oracle, deployment.changes(), exact=True)
+    assert verdict.equal, f"seed {SEED}: {verdict.summary()}"
+    assert_booked(deployment, oracle)
+
+
+def assert_booked(deployment: Deployment, oracle: Oracle) -> None:
+    expected = {str(outcome): count for outcome, count in oracle.by_outcome.items() if count}
+    booked = {outcome: count for outcome, count in deployment.booked().items() if count and outcome != "forwarded"}
+    assert booked == expected, f"seed {SEED}"
+    assert len(deployment.dead_letters()) == expected.get("dead_lettered", 0)
+
+
+def keyed(events: int, **shape: object) -> Simulator:
+    """Return traffic in which every record is about one message, so that nothing is forwarded."""
+    return Simulator(SEED, events=events, callbacks=0.0, start_ms=START_MS, **shape)  # type: ignore[arg-type]  # by name, from a test
+
+
+def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(deployment: Deployment) -> None:
+    deployment.create_topics()
+    oracle = deployment.produce(keyed(30_000, poison=0.02))
+
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        samples = worker.metrics()
+        assert worker.stop() == 0
+
+    assert_exact(deployment, oracle)
+    counted = {
+        (row["carrier"], row["outcome"], row["reason"]): n for row, n in samples["status_processor_events_total"]
+    }
+    assert counted == {tuple(map(str, key)): count for key, count in oracle.totals.items()}
+    published = sum(n for _, n in samples["status_processor_changes_total"])
+    assert published == oracle.by_outcome["published"]
+
+
+def test_callbacks_of_several_messages_are_forwarded_to_their_owners(deployment: Deployment) -> None:
+    deployment.create_topics()
+    oracle = deployment.produce(Simulator(SEED, events=10_000, callbacks=0.5, start_ms=START_MS))
+
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+
+    verdict = judge(oracle, deployment.changes())
+    assert verdict.equal, f"seed {SEED}: {verdict.summary()}"
+    booked = deployment.booked()
+    assert booked["forwarded"] > 0
+    assert booked.total() - booked["forwarded"] == oracle.totals.total()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_in_the_middle_loses_and_doubles_nothing(deployment: Deployment, end: signal.Signals) -> None:
+    deployment.settings["BATCH__RECORDS_MAX"] = 500
+    deployment.create_topics()
+    oracle = deployment.produce(keyed(30_000))
+
+    for part in (1, 2, 3):
+        with deployment.worker() as worker:
+            deployment.wait_for_events(part * 7_000)
+            worker.signal(end)
+            worker.wait()
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+
+    assert_exact(deployment, oracle)
+
+
+def test_state_is_restored_from_the_changelog_when_the_disk_is_lost(deployment: Deployment) -> None:
+    deployment.create_topics()
+    records = list(keyed(20_000))
+    first = deployment.produce(records[:10_000])
+    with deployment.worker() as worker:
+        deployment.wait_for_events(first.totals.total())
+        assert worker.stop() == 0
+    shutil.rmtree(deployment.directory / "state")
+
+    deployment.produce(records[10_000:])
+    oracle = Oracle()
+    for record in records:
+        for event in record.events:
+            oracle.feed(record.timestamp_ms, event)
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        restored = sum(n for _, n in worker.metrics()["status_processor_restored_records_total"])
+        assert worker.stop() == 0
+
+    assert restored > 0
+    assert_exact(deployment, oracle)
+
+
+def test_an_idle_worker_stops_in_order_within_five_seconds(deployment: Deployment) -> None:
+    with deployment.worker() as worker:
+        worker.wait_until_running()
+        began = time.monotonic()
+
+        assert worker.stop() == 0
+
+        assert time.monotonic() - began < 5
+
+
+def test_a_second_signal_ends_a_worker_at_once(make_broker: MakeBroker, tmp_path: Path) -> None:
+    frozen = make_broker()
+    deployment = Deployment(frozen, tmp_path)
+    deployment.create_topics()
+    with deployment.worker() as worker:
+        worker.wait_until_running()
+        wait_for("an assignment", lambda: "partitions assigned" in worker.log)
+        frozen.pause()
+        try:
+            worker.signal(signal.SIGTERM)
+            wait_for("the first signal to be seen", lambda: "stopping" in worker.log)
+            worker.signal(signal.SIGTERM)
+
+            assert worker.wait(10) == 128 + signal.SIGTERM
+        finally:
+            frozen.resume()
+
+
+def test_a_flood_of_bad_records_stops_the_worker_before_it_fills_the_dead_letter_topic(deployment: Deployment) -> None:
+    deployment.create_topics()
+    good = deployment.produce(keyed(3_000, poison=0.0))
+    with deployment.worker() as worker:
+        deployment.wait_for_events(good.totals.total())
+        deployment.produce(Simulator(SEED + 1, events=5_000, shape="flood", start_ms=START_MS))
+
+        assert worker.wait() == 65
+
+    assert "dead-letter limit" in worker.log
+    assert "Traceback" not in worker.log
+    # Of each partition at most as many as the limit lets through are there.
+    assert len(deployment.dead_letters()) <= 6 * 500
+    assert judge(good, deployment.changes(), exact=True).equal
+
+    with deployment.worker() as again:
+        assert again.wait() == 65
+    assert deployment.booked()["published"] == good.by_outcome["published"]
+
+
+def test_dead_letters_carry_the_original_bytes_and_say_why(deployment: Deployment, broker: Broker) -> None:
+    deployment.create_topics()
+    broker.produce(deployment.topics["raw"], [(b"key-1", b"\x01\xffnonsense"), (None, None)])
+
+    with deployment.worker() as worker:
+        deployment.wait_for_events(2)
+        assert worker.stop() == 0
+
+    letters = {message.key(): message for message in deployment.dead_letters()}
+    letter = letters[b"key-1"]
+    headers = dict(letter.headers() or [])
+    assert letter.value() == b"\x01\xffnonsense"
+    assert headers["status.errors.reason"] == b"undecodable"
+    assert headers["status.errors.stage"] == b"decode"
+    assert headers["status.errors.topic"] == deployment.topics["raw"].encode()
+    assert int(headers["status.errors.offset"] or b"-1") >= 0
+    assert b"wrong magic" in (headers["status.errors.message"] or b"")
+    assert letters[None].value() is None
+
+
+def test_a_changelog_that_was_made_anew_is_refused(deployment: Deployment, broker: Broker) -> None:
+    deployment.create_topics()
+    oracle = deployment.produce(keyed(1_000))
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+    state = deployment.topics["state"]
+    for future in broker.admin.delete_topics([state]).values():
+        future.result(30)
+    wait_for("the topic to go", lambda: state not in broker.admin.list_topics(timeout=10).topics)
+
+    with deployment.worker() as worker:
+        assert worker.wait() == 76
+
+    assert "--reset-state" in worker.log
+    assert "Traceback" not in worker.log
+    more = deployment.produce(list(Simulator(SEED + 5, events=500, callbacks=0.0, start_ms=START_MS)))
+    with deployment.worker(0, "--reset-state") as worker:
+        deployment.wait_for_events(oracle.totals.total() + more.totals.total())
+        assert worker.stop() == 0

@@ -1,0 +1,276 @@
+"""The command line: a user's mistake gives a line that says what to do, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from confluent_kafka import Producer
+
+import processor
+from processor.changes_reader import silent_logger
+from processor.cli import commands, main
+from processor.cli.common import EXIT_CODES
+from processor.codec import ChangeEncoder
+from processor.errors import ExitCode
+from processor.model import StatusChange
+from processor.pack_files import builtin_texts
+from processor.simulator import Simulator
+from processor.testing import PipelineDriver, raw_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHANGES = "message.status.changes"
+NOWHERE = "kafka.bootstrap.servers=127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("STATUS_PROCESSOR_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def mock_broker() -> Iterator[str]:
+    """An in-process Kafka: librdkafka's mock cluster."""
+    host = Producer({"test.mock.num.brokers": 1, "log_level": 0}, logger=silent_logger())
+    found = host.list_topics(timeout=10).brokers.values()
+    yield ",".join(f"{one.host}:{one.port}" for one in found)
+    host.close()
+
+
+def paths_of(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from paths_of(command, *names, name)
+
+
+@pytest.mark.parametrize("path", [(), *paths_of(commands)], ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*path, "--help"]) == ExitCode.OK
+
+    out = capsys.readouterr().out
+    assert "Example" in out
+    assert f"status-processor {' '.join(path)}".rstrip() in out
+
+
+def test_help_names_every_exit_code() -> None:
+    named = {int(line.split()[0]) for line in EXIT_CODES.splitlines() if line.strip()[:1].isdigit()}
+
+    assert named == {code.value for code in ExitCode}
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == ExitCode.OK
+    assert processor.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nope"], ExitCode.USAGE, "No such command"),
+        (["explain"], ExitCode.USAGE, "--help"),
+        (["explain", "/nowhere/at-all"], ExitCode.USAGE, "No such file"),
+        (["explain", "--packs", "/nowhere/at-all", "-"], ExitCode.SETTINGS, "cannot be read"),
+        (["carriers", "show", "nobody"], ExitCode.USAGE, "carriers list"),
+        (["carriers", "check", "/nowhere/at-all"], ExitCode.SETTINGS, "cannot be read"),
+        (["schemas", "show", "nothing"], ExitCode.USAGE, "status_change"),
+        (["simulate", "--shape", "nothing"], ExitCode.USAGE, "realistic"),
+        (["simulate", "--events", "x"], ExitCode.USAGE, "--events"),
+        (["config", "--set", "partitions"], ExitCode.USAGE, "NAME=VALUE"),
+        (["config", "--set", "partitions=0"], ExitCode.SETTINGS, "from 1 to 10000"),
+        (["config", "--settings", "/nowhere/at-all"], ExitCode.SETTINGS, "cannot be read"),
+        (["run"], ExitCode.SETTINGS, "--ordinal"),
+        (["run", "--ordinal", "0", "--set", "kafka.group.id=x"], ExitCode.SETTINGS, "use group"),
+        (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
+        (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_its_exit_code(
+    arguments: list[str], code: ExitCode, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_every_problem_of_a_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "acme.toml").write_text('carrier = "acme"\nnonsense = 1\nmore_nonsense = 2\n', "utf-8")
+
+    assert main(["carriers", "check", str(tmp_path)]) == ExitCode.SETTINGS
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith("error: ") for line in lines)
+
+
+def test_the_built_in_packs_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["carriers", "check"]) == ExitCode.OK
+    assert ", 0 problems" in capsys.readouterr().out
+
+
+def test_an_example_that_does_not_come_out_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = next(text for name, text in builtin_texts().items() if name.endswith("/twilio.toml"))
+    (tmp_path / "twilio.toml").write_text(pack.replace('delivered = "DELIVERED"', 'delivered = "SENT"'), "utf-8")
+
+    assert main(["carriers", "check", "--json", str(tmp_path)]) == ExitCode.FAILED
+    assert json.loads(capsys.readouterr().out)["problems"]
+
+
+def test_a_carriers_words_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["carriers", "show", "twilio", "--json"]) == ExitCode.OK
+    shown = json.loads(capsys.readouterr().out)
+
+    assert shown["tables"]["SMS"]["statuses"]["delivered"] == "DELIVERED"
+    assert main(["carriers", "list"]) == ExitCode.OK
+    assert "twilio" in capsys.readouterr().out
+
+
+def test_schemas_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schemas", "show", "status_change"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["name"] == "StatusChange"
+    assert main(["schemas", "list"]) == ExitCode.OK
+    assert "c301" in capsys.readouterr().out
+
+
+def test_config_shows_values_and_origins_and_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "w.toml"
+    file.write_text("identity_key = 'hunter2'\n[kafka]\nsasl.password = 'hunter2'\n", "utf-8")
+    monkeypatch.setenv("STATUS_PROCESSOR_PARTITIONS", "3")
+    arguments = ["config", "--settings", str(file), "--set", "group=g"]
+
+    assert main([*arguments, "--json"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    shown = json.loads(out)
+
+    assert "hunter2" not in out
+    assert shown["partitions"] == {"value": 3, "origin": "STATUS_PROCESSOR_PARTITIONS"}
+    assert shown["group"] == {"value": "g", "origin": "flag"}
+    assert shown["kafka.sasl.password"] == {"value": "***", "origin": str(file)}
+    assert shown["state.retention"] == {"value": "7d", "origin": "default"}
+    assert main(arguments) == ExitCode.OK
+    assert "hunter2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [["tail"], ["simulate", "--events", "10"], ["simulate", "--events", "10", "--verify"]]
+)
+def test_a_broker_that_is_not_there_gives_one_line(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.changes_reader.METADATA_S", 1.0)
+
+    assert main([*command, "--set", NOWHERE]) == ExitCode.UNAVAILABLE
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: no broker answers")
+    assert "kafka.bootstrap.servers" in line
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
+    line = b'{"event": {"carrier": "twilio", "message_id": "1", "status": "sent"}}\n'
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from processor.cli import main; sys.exit(main())",
+            "explain",
+            "--jsonl",
+            "-",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(line)
+        child.stdin.flush()
+        # An interactive pipe: the answer is there before the input ends.
+        assert json.loads(child.stdout.readline())["events"][0]["status"] == "SENT"
+        child.stdout.close()
+        child.stdin.write(line * 10)
+        child.stdin.close()
+
+        assert child.wait(30) == ExitCode.FAILED
+        assert child.stderr.read() == b""
+
+
+def publish(mock_broker: str, topic: str, changes: list[StatusChange]) -> None:
+    producer = Producer({"bootstrap.servers": mock_broker}, logger=silent_logger())
+    for change, value in zip(changes, ChangeEncoder().encode_changes(changes), strict=True):
+        while True:
+            try:
+                producer.produce(topic, value, change.message_id)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                break
+    assert producer.flush(30) == 0
+
+
+def ensure_topic(mock_broker: str, topic: str) -> None:
+    client = Producer({"bootstrap.servers": mock_broker}, logger=silent_logger())
+    deadline = time.monotonic() + 10
+    while not client.list_topics(topic, timeout=5).topics[topic].partitions:
+        assert time.monotonic() < deadline
+
+
+def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    topic = "tail.changes"
+    ensure_topic(mock_broker, topic)
+    driver = PipelineDriver()
+    driver.pipe(raw_event("twilio", "SM1", "sent", recipient="+447911123456"))
+    driver.pipe(raw_event("twilio", "SM1", "delivered", recipient="+447911123456"))
+    driver.pipe(raw_event("twilio", "SM2", "sent", recipient="+447911123456"))
+    publish(mock_broker, topic, driver.changes)
+    arguments = ["tail", "--from-beginning", "--message-id", "SM1", "--max", "2"]
+    arguments += ["--set", f"kafka.bootstrap.servers={mock_broker}", "--set", f"topics.changes={topic}"]
+
+    assert main([*arguments, "--json"]) == ExitCode.OK
+    masked = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main([*arguments, "--json", "--show-recipients"]) == ExitCode.OK
+    open_ = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(arguments) == ExitCode.OK
+    words = capsys.readouterr().out
+
+    assert sorted(change["status"] for change in masked) == ["DELIVERED", "SENT"]
+    assert {change["recipient"] for change in masked} == {"***56"}
+    assert {change["recipient"] for change in open_} == {"+447911123456"}
+    assert "SENT -> DELIVERED" in words
+    assert "4479" not in words
+
+
+def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--seed", "5", "--events", "300", "--wait", "1", "--set", f"kafka.bootstrap.servers={mock_broker}"]
+    common += ["--set", "topics.raw=sim.raw", "--set", "topics.changes=sim.changes"]
+    ensure_topic(mock_broker, "sim.raw")
+    ensure_topic(mock_broker, "sim.changes")
+    driver = PipelineDriver()
+    for record in Simulator(5, events=300):
+        driver.pipe(record.value, partition=0, key=record.key, timestamp_ms=record.timestamp_ms)
+
+    assert main(["simulate", *common]) == ExitCode.OK
+    assert "events to sim.raw" in capsys.readouterr().out
+    assert main(["simulate", *common, "--verify"]) == ExitCode.FAILED
+    assert "NOT equal" in capsys.readouterr().out
+    publish(mock_broker, "sim.changes", driver.changes)
+    assert main(["simulate", *common, "--verify"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("equal: ")
+    publish(mock_broker, "sim.changes", driver.changes[:1])
+    assert main(["simulate", *common, "--verify"]) == ExitCode.FAILED
+    assert "1 doubled" in capsys.readouterr().out

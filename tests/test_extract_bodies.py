@@ -1,0 +1,279 @@
+"""Bodies are what they are and not what they claim; any bytes give reports or a refusal, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.errors import DeadLetterReason, InputError
+from processor.model import RawCallback, RawStatusEvent
+from tests.test_extract import BUILTIN, FORM, JSON, callback, pack, refusal, reports
+
+# What a body is
+
+
+def test_facts_are_texts_by_their_literal_spelling() -> None:
+    body = '{"id": 4912661846655238145, "status": "sent", "text": 1.50e3}'
+
+    (report,) = reports(JSON, callback(body))
+
+    assert (report.message_id, report.error_text) == ("4912661846655238145", "1.50e3")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("true", "true"), ("false", None), ("null", None), ('""', None), ("[]", None), ('{"a": 1}', None)],
+)
+def test_true_is_a_text_and_what_has_no_text_is_absent(value: str, text: str | None) -> None:
+    (report,) = reports(JSON, callback(f'{{"id": "1", "status": "sent", "text": {value}}}'))
+
+    assert report.error_text == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"id": "1", "id": "2", "status": "sent"}',
+        '{"id": "1", "status": "sent", "price": NaN}',
+        '{"id": "1", "status": "sent", "price": -Infinity}',
+        '{"id": "1", "status": "sent"',
+        '{"id": 01, "status": "sent"}',
+        '{"id": "1", "status": "sent"} {}',
+        "[" * 65 + "]" * 65,
+        '{"id": "1", "status": "sent", "deep": ' + '{"a":' * 64 + "1" + "}" * 65,
+        "[" + "1," * 20_000 + "1]",
+        "[" * 100_000,
+        "{" * 100_000,
+        "]" * 100_000,
+        b'{"id": "\xff", "status": "sent"}',
+        "",
+        "hello",
+        "null",
+        "<a/>",
+    ],
+)
+def test_a_body_that_is_not_what_it_looks_like_is_refused_without_being_quoted(body: bytes | str) -> None:
+    assert "sent" not in refusal(JSON, callback(body))
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    (report,) = reports(JSON, callback(json.dumps({"id": "1", "status": "sent", "text": '["{\\"' * 100})))
+
+    assert report.error_text == '["{\\"' * 100
+
+
+@pytest.mark.parametrize("key", ["id", "status", "text"])
+def test_half_a_surrogate_pair_is_no_text(key: str) -> None:
+    body = json.dumps({"id": "1", "status": "sent", "text": "x", key: "\ud83d"})
+
+    (error,) = pack(JSON).extract(callback(body))
+
+    assert isinstance(error, InputError)
+    assert error.reason is DeadLetterReason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "application/json", "text/xml", "application/x-www-form-urlencoded", "\0"]
+)
+def test_the_content_type_is_only_a_hint(content_type: str) -> None:
+    body = b'\xef\xbb\xbf \n{"id": "1", "status": "sent"}'
+
+    assert len(reports(JSON, callback(body, content_type=content_type))) == 1
+
+
+def test_a_charset_is_used_where_the_body_is_not_utf8() -> None:
+    body = '{"id": "1", "status": "sent", "text": "café"}'.encode("latin-1")
+    content_type = 'application/json; charset="ISO-8859-1"'
+
+    (report,) = reports(JSON, callback(body, content_type=content_type))
+
+    assert report.error_text == "café"
+
+
+def test_a_form_is_read_from_the_body_else_from_the_query() -> None:
+    fields = "id=a%2Bb+c&status=sent&text="
+
+    assert reports(FORM, callback(fields)) == reports(FORM, callback(query=f"?{fields}"))
+    assert reports(FORM, callback(fields, query="order=7"))[0].message_id == "a+b c"
+
+
+def test_a_field_that_comes_twice_is_no_text_unless_it_says_the_same() -> None:
+    assert reports(FORM, callback("id=1&id=1&status=sent"))[0].message_id == "1"
+    (error,) = pack(FORM).extract(callback("id=1&id=2&id=3&status=sent"))
+    assert isinstance(error, InputError)
+
+
+def test_escapes_that_are_not_utf8_are_latin_1() -> None:
+    assert reports(FORM, callback("id=1&status=sent&text=caf%E9"))[0].error_text == "café"
+    assert reports(FORM, callback(b"id=1&status=sent&text=caf\xe9"))[0].error_text == "café"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.integers(1, 400))
+def test_a_long_value_is_unescaped_as_a_short_one(text: str, times: int) -> None:
+    (report,) = reports(FORM, callback(f"id=1&status=sent&text={quote_plus(text * times)}"))
+
+    assert report.error_text == text * times
+
+
+def test_a_form_of_too_many_fields_is_refused() -> None:
+    assert refusal(FORM, callback("&".join(f"a{at}=1" for at in range(1_001)))) == "the form has more than 1000 fields"
+
+
+XML = """
+[[callbacks]]
+format = "xml"
+each = ["MESSAGES.MSG"]
+fields = { message_id = '"@ID"', status = "STATUS.CODE", error_text = 'STATUS.TEXT."#text"' }
+"""
+
+
+def test_xml_gives_elements_attributes_and_lists() -> None:
+    one = '<MSG ID="1"><STATUS><CODE>sent</CODE><TEXT lang="en"> ok </TEXT></STATUS></MSG>'
+    two = f'<?xml version="1.0"?><MESSAGES xmlns="urn:x">{one}{one.replace("1", "2")}</MESSAGES>'
+
+    assert [report.message_id for report in reports(XML, callback(f"<MESSAGES>{one}</MESSAGES>"))] == ["1"]
+    assert [(report.message_id, report.error_text) for report in reports(XML, callback(two))] == [
+        ("1", "ok"),
+        ("2", "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>',
+        "<a>",
+        "<a></b>",
+        '<?xml version="1.0" encoding="utf-7"?><a/>',
+        "<a>" * 100 + "</a>" * 100,
+        "<a>" + "<b/>" * 10_001 + "</a>",
+        "<a b='1' b='2'/>",
+    ],
+)
+def test_xml_with_a_dtd_too_deep_too_wide_or_broken_is_refused(body: str) -> None:
+    assert "XML" in refusal(XML, callback(body))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("id:1 sub:001 dlvrd:001 stat:DELIVRD err:000 text:hi", ("1", "DELIVRD", "000")),
+        ("ID: 1  STAT:DELIVRD", ("1", "DELIVRD", None)),
+        ("stat:DELIVRD id:1 vendor:x err:12", ("1", "DELIVRD", "12")),
+        ("id:1 stat:DELIVRD err: text:", ("1", "DELIVRD", None)),
+        ("text:stat id:1 stat:DELIVRD", ("1", "DELIVRD", None)),
+        ("id:1 stat:DELIVRD text:id:2 stat:UNDELIV err:9", ("1", "DELIVRD", None)),
+        ("msgid:9 id:1 stat:DELIVRD", ("1", "DELIVRD", None)),
+    ],
+)
+def test_a_receipt_is_read_by_label(text: str, expected: tuple[str, str, str | None]) -> None:
+    (report,) = BUILTIN.extract(callback(text, "smpp"))
+
+    assert isinstance(report, RawStatusEvent)
+    assert (report.message_id, report.status, report.error_code) == expected
+
+
+def test_a_receipt_with_bytes_of_any_alphabet_is_read() -> None:
+    (report,) = BUILTIN.extract(callback(b"id:1 stat:DELIVRD text:\xe9\x00\xff", "smpp"))
+
+    assert isinstance(report, RawStatusEvent)
+
+
+def test_a_receipt_longer_than_a_pdu_is_refused() -> None:
+    with pytest.raises(InputError):
+        BUILTIN.extract(callback("id:" * 30_000, "smpp"))
+
+
+def test_a_body_longer_than_any_carriers_is_refused() -> None:
+    assert refusal(JSON, callback(b"[" + b" " * 4_194_304)) == "the body is longer than 4194304 bytes"
+
+
+# Any bytes
+
+
+def outcome(carrier: str, body: bytes, query: str | None, attributes: dict[str, str]) -> None:
+    try:
+        found = BUILTIN.extract(callback(body, carrier, query=query, attributes=attributes))
+    except InputError:
+        return
+    for report in found:
+        assert isinstance(report, RawStatusEvent | InputError)
+        if isinstance(report, RawStatusEvent):
+            report.message_id.encode()
+            report.status.encode()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+words = st.sampled_from(
+    ["results", "entry", "changes", "value", "statuses", "message", "data", "id", "status", "messageId", "message_uuid"]
+)
+shaped = st.recursive(
+    json_values, lambda inner: st.dictionaries(words, inner | st.lists(inner, max_size=3), max_size=4), max_leaves=12
+)
+
+
+@pytest.mark.parametrize("carrier", sorted(BUILTIN.carriers))
+@given(
+    body=st.binary(max_size=200)
+    | st.text(max_size=100).map(lambda text: text.encode(errors="surrogatepass"))
+    | shaped.map(lambda value: json.dumps(value).encode())
+    | shaped.map(lambda value: json.dumps({"object": "whatsapp_business_account", "entry": value}).encode()),
+    query=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    attributes=st.dictionaries(st.sampled_from(["message_state", "esm_class"]), st.text(max_size=2), max_size=2),
+)
+def test_any_bytes_give_reports_or_a_refusal(
+    carrier: str, body: bytes, query: str | None, attributes: dict[str, str]
+) -> None:
+    outcome(carrier, body, query, attributes)
+
+
+def example_bodies() -> list[tuple[str, bytes]]:
+    found = [(example.carrier, example.input) for example in BUILTIN.examples()]
+    return sorted({(carrier, one.body) for carrier, one in found if isinstance(one, RawCallback) and one.body})
+
+
+@given(st.sampled_from(example_bodies()), st.data())
+def test_a_damaged_body_gives_reports_or_a_refusal(body: tuple[str, bytes], data: st.DataObject) -> None:
+    carrier, text = body
+    at = data.draw(st.integers(0, len(text) - 1))
+    length = data.draw(st.integers(0, 8))
+    outcome(carrier, text[:at] + data.draw(st.binary(max_size=8)) + text[at + length :], None, {})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 200_000,
+        b'{"results":[' + b"{}," * 300_000 + b"{}]}",
+        b'{"results":[' + b'"",' * 300_000 + b'""]}',
+        b'{"results":[' + b'{"a":1},' * 40_000 + b'"' + b"x" * 500_000 + b'"]}',
+        b'"' * 1_000_000,
+        b"&=" * 500_000,
+        b"a=%25" * 200_000,
+        b"id:" * 300_000,
+        b"<a>" * 300_000,
+        b"<a>" + b"x" * 1_000_000 + b"</a>",
+    ],
+    ids=lambda body: body[:16].decode(),
+)
+@pytest.mark.parametrize("carrier", ["infobip", "twilio", "smpp", "vonage"])
+def test_memory_stays_within_ten_times_the_body(carrier: str, body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        outcome(carrier, body, None, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * len(body) + 1_000_000

@@ -1,0 +1,170 @@
+"""The store: staged is not stored, a commit is atomic, a doubted store is not used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from processor.errors import FatalError
+from processor.model import MessageState
+from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
+from processor.stores import Stores
+from tests.strategies import states
+
+IDENTITY = StoreIdentity("cluster", "state", "topic-id", 0, 6)
+STATE = MessageState(3, 1, 1000)
+
+
+def commit(store: StatePartition, next_offset: int) -> None:
+    store.apply(encode_staged(store.staged), next_offset)
+
+
+def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+    store.put("a", STATE)
+    commit(store, 7)
+    store.put("b", STATE)
+    store.close()
+
+    again = StatePartition(tmp_path / "s", IDENTITY)
+
+    assert (again.get("a"), again.get("b"), again.offset) == (STATE, None, 7)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(IDENTITY, cluster_id="another"),
+        replace(IDENTITY, topic_id="another"),
+        replace(IDENTITY, partition=1),
+        replace(IDENTITY, partitions=12),
+        replace(IDENTITY, store_format=2),
+    ],
+)
+def test_a_store_of_another_changelog_is_doubted(tmp_path: Path, other: StoreIdentity) -> None:
+    StatePartition(tmp_path / "s", IDENTITY).close()
+
+    with pytest.raises(StoreDoubtedError):
+        StatePartition(tmp_path / "s", other)
+
+
+def test_a_store_that_is_open_elsewhere_is_refused(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+
+    with pytest.raises(FatalError, match="another process"):
+        StatePartition(tmp_path / "s", IDENTITY)
+    store.close()
+
+
+def test_a_corrupt_store_is_set_aside_and_begins_empty(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, IDENTITY, 10)
+    store = stores.open(0)
+    store.put("a", STATE)
+    commit(store, 7)
+    stores.close_all_but()
+    manifest = next((tmp_path / "state-0").glob("MANIFEST*"))
+    manifest.write_bytes(b"\xff" * manifest.stat().st_size)
+
+    rebuilt = stores.open(0)
+
+    assert (rebuilt.get("a"), rebuilt.offset) == (None, 0)
+    assert (tmp_path / "state-0.set-aside").is_dir()
+    stores.close_all_but()
+
+
+def test_only_the_last_store_set_aside_is_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        StatePartition(tmp_path / "s", IDENTITY).close()
+        set_aside(tmp_path / "s")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["s.set-aside"]
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(FatalError, match="cannot use"):
+        StatePartition(tmp_path / "file" / "s", IDENTITY)
+
+
+class StoreAgainstDict(RuleBasedStateMachine):
+    """A store with a tiny cache behaves as a dict that knows commit and abort, through any number of re-openings."""
+
+    identities = Bundle("identities")
+
+    @initialize(target=identities, name=st.just("m0"))
+    def first(self, name: str) -> str:
+        self.directory = Path(self._temporary())
+        self.store = StatePartition(self.directory / "s", IDENTITY, cache_entries=4)
+        self.stored: dict[str, MessageState] = {}
+        self.staged: dict[str, MessageState] = {}
+        self.offset = 0
+        return name
+
+    def _temporary(self) -> str:
+        import tempfile  # noqa: PLC0415  # the machine has no fixtures
+
+        self._keep = tempfile.TemporaryDirectory()
+        return self._keep.name
+
+    @rule(target=identities, number=st.integers(1, 12))
+    def name(self, number: int) -> str:
+        return f"m{number}"
+
+    @rule(identity=identities, state=states())
+    def put(self, identity: str, state: MessageState) -> None:
+        self.store.put(identity, state)
+        self.staged[identity] = state
+
+    @rule()
+    def commit(self) -> None:
+        self.offset += 5
+        commit(self.store, self.offset)
+        self.stored |= self.staged
+        self.staged = {}
+
+    @rule()
+    def abort(self) -> None:
+        self.store.discard()
+        self.staged = {}
+
+    @rule()
+    def crash(self) -> None:
+        self.store.close()
+        self.store = StatePartition(self.directory / "s", IDENTITY, cache_entries=4)
+        self.staged = {}
+
+    @rule(identity=identities, state=states(), tombstone=st.booleans())
+    def restore(self, identity: str, state: MessageState, tombstone: bool) -> None:
+        self.abort()
+        self.crash()
+        self.offset += 1
+        records = encode_staged({identity: state})
+        self.store.restore([(key, None if tombstone else value) for key, value in records], self.offset)
+        if tombstone:
+            self.stored.pop(identity, None)
+        else:
+            self.stored[identity] = state
+
+    @invariant()
+    def equal(self) -> None:
+        expected = self.stored | self.staged
+        assert {name: self.store.get(name) for name in (f"m{n}" for n in range(13))} == {
+            f"m{n}": expected.get(f"m{n}") for n in range(13)
+        }
+        assert self.store.offset == self.offset
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+            self._keep.cleanup()
+
+
+StoreAgainstDict.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+test_a_store_behaves_as_a_dict_with_commit_and_abort = StoreAgainstDict.TestCase
