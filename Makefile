@@ -21,7 +21,7 @@ $(RUNTIME): requirements.lock
 	$(PYTHON) -m venv .venv
 	$(PIP) install --require-hashes -r requirements.lock && touch $@
 
-$(SETUP): $(RUNTIME) requirements-dev.lock pyproject.toml
+$(SETUP): $(RUNTIME) requirements-dev.lock pyproject.toml hatch_build.py $(wildcard processor/*.pyx)
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable . && touch $@
 
@@ -51,4 +51,4 @@ lock: $(SETUP) ## Pin the newest versions of all dependencies
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build processor/*.so processor/*.c

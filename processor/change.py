@@ -8,9 +8,12 @@ from uuid import UUID
 
 from processor.model import Source, StatusChange, StatusEvent
 from processor.reduce import parts_of
+from processor.speedups import SPEEDUPS
 from processor.status import STATUSES_BY_RANK, Channel, is_final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from processor.model import MessageState
 
 CHANGE_NAMESPACE: Final = UUID("6f1d7c0e-5d0b-5c6a-9a53-1b9a3a4f2c11")
@@ -18,13 +21,14 @@ CHANGE_NAMESPACE: Final = UUID("6f1d7c0e-5d0b-5c6a-9a53-1b9a3a4f2c11")
 
 _NAMESPACE_BYTES: Final = CHANGE_NAMESPACE.bytes
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-_FINAL: Final = {(channel, status): is_final(channel, status) for channel in Channel for status in STATUSES_BY_RANK}
+_FINAL: Final = {channel: [is_final(channel, status) for status in STATUSES_BY_RANK] for channel in Channel}
+_new: Final = tuple.__new__  # Makes a named tuple without its Python constructor, in a third of the time.
 
 
-def change_id(identity: str, sequence: int, source: Source) -> str:
+def pure_change_id(identity: str, sequence: int, source: Source) -> str:
     """Return the UUIDv5 (RFC 9562, section 5.5) of a change, as text.
 
-    Written out because `uuid.uuid5` costs four times as much, and every change needs one.
+    Written out because `uuid.uuid5` costs twice as much, and every change needs one.
     """
     topic, partition, offset, index = source
     name = f"{identity}\0{sequence}\0{topic}\0{partition}\0{offset}\0{index}"
@@ -32,34 +36,41 @@ def change_id(identity: str, sequence: int, source: Source) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
+change_id: Final[Callable[[str, int, Source], str]] = (
+    pure_change_id if SPEEDUPS is None else SPEEDUPS.ChangeNamer(_NAMESPACE_BYTES).change_id
+)
+"""`pure_change_id`, by the C extension where it is there."""
+
+
 def change_of(event: StatusEvent, before: MessageState | None, after: MessageState, source: Source) -> StatusChange:
     """Return the change from `before` to `after` that `event` caused; both states are those of its message."""
-    meaning = event.meaning
-    report = event.report
-    status = STATUSES_BY_RANK[after[0]]
+    identity, message_id, chain, meaning, report = event
+    rank, sequence = after[0], after[1]
+    # The report's fields by position: names cost a tenth of a microsecond together, for every change.
+    _, account, _, _, _, _, _, error_text, recipient, _, occurred_at, received_at, _, _, reference, action, _ = report
     channel = meaning.channel
-    return tuple.__new__(
+    return _new(
         StatusChange,
         (
-            change_id(event.identity, after[1], source),
-            event.message_id,
-            report.account,
-            event.chain,
-            report.client_reference,
+            change_id(identity, sequence, source),
+            message_id,
+            account,
+            chain,
+            reference,
             channel,
-            status,
+            STATUSES_BY_RANK[rank],
             STATUSES_BY_RANK[before[0]] if before is not None and before[1] else None,
-            _FINAL[channel, status],
+            _FINAL[channel][rank],
             meaning.carrier,
             meaning.raw_status,
             meaning.error_code,
-            report.error_text or meaning.words,
-            report.recipient,
+            error_text or meaning.words,
+            recipient,
             parts_of(after) if after[4] else None,
-            report.action,
-            report.occurred_at,
-            report.received_at,
-            after[1],
+            action,
+            occurred_at,
+            received_at,
+            sequence,
             source,
         ),
     )

@@ -24,10 +24,12 @@ from processor.schemas import (
     load_schema,
     single_object_prefix,
 )
+from processor.speedups import SPEEDUPS
 from processor.status import Channel, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from types import ModuleType
 
     from processor.model import StatusEvent
 
@@ -77,6 +79,13 @@ _CHANGE_SCHEMA: Final = load_schema("status_change")
 _MAPPED_SCHEMA: Final = load_schema("mapped_status_event")
 _MAPPED_PREFIX: Final = single_object_prefix(_MAPPED_SCHEMA)
 
+
+def _symbols(field: str) -> list[str]:
+    """Return the symbols of an enum of the change's schema, in the schema's order."""
+    (symbols,) = (each["type"]["symbols"] for each in _CHANGE_SCHEMA["fields"] if each["name"] == field)
+    return list(symbols)
+
+
 RawItem = RawStatusEvent | RawCallback | DecodeError
 """What a raw record's value decodes to; an error is returned rather than raised, one for each value."""
 
@@ -92,13 +101,19 @@ _MOSTLY_ABSENT: Final = (
 class Decoder:
     """Decodes the values of raw topics. Holds the writers' schemas that it has learned."""
 
-    def __init__(self, max_bytes: int = RECORD_BYTES_MAX, extra_schemas: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        max_bytes: int = RECORD_BYTES_MAX,
+        extra_schemas: Iterable[str] = (),
+        speedups: ModuleType | None = SPEEDUPS,
+    ) -> None:
         """Know our own schemas and, besides, those of other writers who use single-object encoding.
 
         Raises:
             ValueError: An extra schema must not be used; the message says why.
         """
         self._max_bytes = max_bytes
+        self._speedups = speedups
         self._readers: dict[bytes, Callable[[bytes], RawItem]] = {}
         self._by_id: dict[bytes, Callable[[bytes], RawItem]] = {}
         for schema in _RAW_SCHEMAS.values():
@@ -112,13 +127,12 @@ class Decoder:
 
     def decode_batch(self, values: Sequence[bytes | None]) -> list[RawItem]:
         """Return one item for each value. Time and memory are bounded for any bytes; nothing is raised."""
-        readers = self._readers
-        max_bytes = self._max_bytes
-        items: list[RawItem] = []
-        for value in values:
-            reader = readers.get(value[:10]) if value is not None and len(value) <= max_bytes else None
-            items.append(self._decode_other(value) if reader is None else reader(value))  # type: ignore[arg-type]
-        return items
+        if self._speedups is not None:
+            found: list[RawItem] = self._speedups.decode_raw_events(
+                list(values), _RAW_EVENT_PREFIX, self._max_bytes, RawStatusEvent, self._decode_one
+            )
+            return found
+        return [self._decode_one(value) for value in values]
 
     def missing_schema_ids(self, values: Iterable[bytes | None]) -> set[int]:
         """Return the registry's ids that values name and this decoder has not learned yet."""
@@ -144,30 +158,35 @@ class Decoder:
             _foreign_reader(schema, _REGISTRY_BYTES) if own is None else _own_reader(own, _REGISTRY_BYTES)
         )
 
-    def _decode_other(self, value: bytes | None) -> RawItem:
-        """Decode what is not a value of a known single-object schema."""
+    def _decode_one(self, value: bytes | None) -> RawItem:
         if value is None:
             return DecodeError("no value")
         if len(value) > self._max_bytes:
             return DecodeError(f"{len(value)} bytes, the limit is {self._max_bytes}", DeadLetterReason.TOO_LARGE)
-        reader = self._by_id.get(value[:_REGISTRY_BYTES])
+        reader = self._readers.get(value[:_SINGLE_OBJECT_BYTES]) or self._by_id.get(value[:_REGISTRY_BYTES])
         return reader(value) if reader is not None else DecodeError(_why_no_frame(value))
 
 
 class ChangeEncoder:
     """Encodes changes behind a fixed frame."""
 
-    def __init__(self, frame: bytes | None = None) -> None:
+    def __init__(self, frame: bytes | None = None, speedups: ModuleType | None = SPEEDUPS) -> None:
         """Use a registry's frame, or single-object encoding where there is none."""
+        self._speedups = speedups
         self._frame = single_object_prefix(_CHANGE_SCHEMA) if frame is None else frame
         self._encode = compile_encoder(_CHANGE_SCHEMA, _CHANGE_RUNS)
 
-    def encode_changes(self, changes: Sequence[StatusChange]) -> list[bytes]:
+    def encode_changes(self, changes: list[StatusChange]) -> list[bytes]:
         """Return the bytes of each change; equal changes give equal bytes."""
         frame, encode = self._frame, self._encode
+        if self._speedups is not None:
+            encoded: list[bytes] = self._speedups.encode_changes(changes, frame, _CHANNELS, _STATUSES, encode)
+            return encoded
         return [frame + encode(change) for change in changes]
 
 
+_CHANNELS: Final = {Channel(symbol): at for at, symbol in enumerate(_symbols("channel"))}
+_STATUSES: Final = {Status[symbol]: at for at, symbol in enumerate(_symbols("status"))}
 _CHANGE_RUNS: Final = (
     ("channel", "status", "previous", "final", "carrier", "raw_status", "error_code"),
     ("topic", "partition"),

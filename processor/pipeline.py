@@ -18,7 +18,7 @@ from processor.change import change_of
 from processor.errors import DeadLetterReason, DecodeError, InputError
 from processor.headers import element_to_replay, origin_of
 from processor.identity import owner_of
-from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, Source
+from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, Source, StatusEvent
 from processor.outbox import DeadLetter, Forward, Outcome, Tally
 from processor.reduce import REPLIES_MAX, advance, is_forgotten
 from processor.rekeyed import decode_rekeyed
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from processor.codec import Decoder
-    from processor.model import MessageState, Record, StatusEvent
+    from processor.model import MessageState, Record
     from processor.outbox import Outbox, States
     from processor.packs import Packs
 
@@ -39,7 +39,7 @@ WHOLE_RECORD: Final = -1
 
 _NO_CARRIER: Final = "unknown"
 
-Observer = Callable[["StatusEvent", str], None]
+Observer = Callable[[StatusEvent, str], None]
 """Takes an event and its outcome: `published` or the reason why it was suppressed."""
 
 
@@ -86,7 +86,7 @@ class Pipeline:
             except InputError as error:
                 run.dead_letter(record, WHOLE_RECORD, "decode", error, _NO_CARRIER)
             else:
-                run.reduce(record, event, states.get(event.identity), source, timestamp)
+                run.reduce(record, event, states.get(event.identity), timestamp, WHOLE_RECORD, source)
         run.close(len(records))
 
     def condemn(self, topic: str, partition: int, record: Record, detail: str, outbox: Outbox) -> None:
@@ -98,12 +98,29 @@ class Pipeline:
 
 
 class _Run:
-    """One partition's records on their way through the core."""
+    """One partition's records on their way through the core. What every event needs stands in a slot of its own."""
 
-    __slots__ = ("_changes", "_dead", "_outbox", "_outcomes", "_partition", "_pipeline", "_states", "_topic")
+    __slots__ = (
+        "_changes",
+        "_dead",
+        "_interpret",
+        "_observe",
+        "_outbox",
+        "_outcomes",
+        "_partition",
+        "_pipeline",
+        "_replies_max",
+        "_retention_ms",
+        "_states",
+        "_topic",
+    )
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, states: States | None, outbox: Outbox) -> None:
         self._pipeline = pipeline
+        self._interpret = pipeline.packs.interpret
+        self._observe = pipeline.observe
+        self._replies_max = pipeline.replies_max
+        self._retention_ms = pipeline.retention_ms
         self._topic = topic
         self._partition = partition
         self._states = states
@@ -139,54 +156,61 @@ class _Run:
 
     def report(self, record: Record, report: RawStatusEvent, index: int) -> None:
         """Map one report, then reduce it here or forward it."""
-        pipeline = self._pipeline
         try:
-            event = pipeline.packs.interpret(report)
+            event = self._interpret(report)
         except InputError as error:
-            self.dead_letter(record, index, "map", error, pipeline.packs.known(report.carrier))
+            self.dead_letter(record, index, "map", error, self._pipeline.packs.known(report.carrier))
             return
         if isinstance(event, Ignored):
             self._count(event.carrier, Outcome.IGNORED, event.reason)
             return
         states = self._states
-        state = None if states is None else states.get(event.identity)
+        state = None if states is None else states.get(event[0])
         kind, timestamp = record.timestamp()
         if not kind:
             timestamp = report.received_at
-        source = tuple.__new__(Source, (self._topic, self._partition, record.offset(), index))
         if state is None:
-            owner = owner_of(event.message_id, pipeline.partitions)
+            owner = owner_of(event.message_id, self._pipeline.partitions)
             if states is None or owner != self._partition:
+                source = Source(self._topic, self._partition, record.offset() or 0, index)
                 self._outbox.forwards.append(Forward(owner, event, source, timestamp))
                 self._count(event.meaning.carrier, Outcome.FORWARDED)
                 return
-        self.reduce(record, event, state, source, timestamp)
+        self.reduce(record, event, state, timestamp, index)
 
     def reduce(
-        self, record: Record, event: StatusEvent, state: MessageState | None, source: Source, timestamp: int
+        self,
+        record: Record,
+        event: StatusEvent,
+        state: MessageState | None,
+        timestamp: int,
+        index: int,
+        origin: Source | None = None,
     ) -> None:
-        """Join the event to its message's state and stage what follows from it."""
-        assert self._states is not None  # noqa: S101  # the caller forwards where there is no state
-        pipeline = self._pipeline
+        """Join the event to its message's state and stage what follows from it.
+
+        `origin` is where a forwarded event came from; any other's source is the record, with `index`.
+        """
         carrier = event.meaning.carrier
-        if state is not None and is_forgotten(state, timestamp, pipeline.retention_ms):
+        if state is not None and is_forgotten(state, timestamp, self._retention_ms):
             state = None
         try:
-            after, suppressed = advance(state, event, timestamp, pipeline.replies_max)
+            after, suppressed = advance(state, event, timestamp, self._replies_max)
         except InputError as error:
-            index = source.index if source.topic == self._topic else WHOLE_RECORD
             self.dead_letter(record, index, "reduce", error, carrier)
             return
-        if pipeline.observe is not None:
-            pipeline.observe(event, suppressed or Outcome.PUBLISHED)
+        if self._observe is not None:
+            self._observe(event, suppressed or Outcome.PUBLISHED)
+        if suppressed is not None:
+            self._count(carrier, suppressed)
+            if after is state:
+                return
+        assert self._states is not None  # noqa: S101  # where there is no state the event was forwarded
+        self._states.put(event[0], after)
         if suppressed is None:
-            self._states.put(event.identity, after)
+            source = origin or Source(self._topic, self._partition, record.offset() or 0, index)
             self._changes.append(change_of(event, state, after, source))
             self._count(carrier, Outcome.PUBLISHED)
-            return
-        if after is not state:
-            self._states.put(event.identity, after)
-        self._count(carrier, suppressed)
 
     def dead_letter(self, record: Record, index: int, stage: str, error: InputError, carrier: str) -> None:
         """Stage a dead letter of the record that was read, with the index of the event that failed."""

@@ -201,7 +201,7 @@ class Publisher:
                 messages[-1]["callback"] = self._on_changelog_delivery
                 _produce_batch(producer, self._topics.state, partition, messages)
 
-    def _change_records(self, changes: Sequence[StatusChange]) -> list[dict[str, object]]:
+    def _change_records(self, changes: list[StatusChange]) -> list[dict[str, object]]:
         values = self._encoder.encode_changes(changes)
         return [{"key": change.message_id, "value": value} for change, value in zip(changes, values, strict=True)]
 

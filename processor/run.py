@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -44,6 +45,7 @@ _log = structlog.get_logger(__name__)
 
 _ANSWER_WITHIN_S: Final = 60.0
 _PAUSE_S: Final = 1.0
+_COLLECT_EVERY: Final = 100_000
 
 T = TypeVar("T")
 
@@ -64,10 +66,23 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
         started = closing.enter_context(worker(plan))
         signals.tell(started)
         started.subscribe(plan.raw)
+        spare_the_collector()
         _log.info("running", version=processor.__version__, group=settings.group, partitions=plan.partitions)
         started.run()
         _log.info("stopping: leaving the group")
     return ExitCode.OK
+
+
+def spare_the_collector() -> None:
+    """Let Python's cycle collector look less often.
+
+    A batch makes some hundred thousand tuples that are all gone after it, and no cycles. With the default thresholds
+    the collector walks over them again and again, which was a third of the core's time. What lives since the start is
+    frozen; a collection still comes once every 100,000 objects more.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 100)
 
 
 def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = False) -> Plan:

@@ -26,6 +26,8 @@ MESSAGE_BYTES_MAX: Final = 1_048_588
 """Kafka's default of max.message.bytes."""
 BATCH_BYTES_MAX: Final = 1_000_000
 """Largest record batch that the worker's producer makes. The broker holds max.message.bytes against whole batches."""
+_REPLICAS_SAFE: Final = 3
+"""From so many on a partition may lose a broker and still have two replicas that hold everything."""
 _CALL_S: Final = 15.0
 _ANSWER_S: Final = _CALL_S + 5
 """The client gives up by itself after `_CALL_S`, with a better word for it."""
@@ -68,6 +70,8 @@ class TopicFacts:
     partitions: int
     topic_id: str
     config: Mapping[str, str] = field(default_factory=dict)
+    replicas: int = 1
+    """Fewest replicas of any partition."""
 
     @property
     def message_bytes_max(self) -> int:
@@ -127,7 +131,10 @@ def create(admin: AdminClient, specs: Sequence[TopicSpec], replication_factor: i
     missing = [spec for spec in specs if spec.name not in there]
     if not missing:
         return []
-    topics = [NewTopic(spec.name, spec.partitions, replication_factor, config=dict(spec.config)) for spec in missing]
+    topics = [
+        NewTopic(spec.name, spec.partitions, replication_factor, config=_durable(spec.config, replication_factor))
+        for spec in missing
+    ]
     made: list[str] = []
     denied: list[TopicSpec] = []
     futures = admin.create_topics(topics, operation_timeout=_CALL_S, request_timeout=_CALL_S)
@@ -158,11 +165,16 @@ def create(admin: AdminClient, specs: Sequence[TopicSpec], replication_factor: i
 def command_for(spec: TopicSpec, replication_factor: int = -1) -> str:
     """Return the command of Kafka's own tools that makes a topic, for any of the cluster's brokers."""
     replicas = f" --replication-factor {replication_factor}" if replication_factor > 0 else ""
-    config = "".join(f" --config {key}={value}" for key, value in spec.config.items())
+    config = "".join(f" --config {key}={value}" for key, value in _durable(spec.config, replication_factor).items())
     return (
         "kafka-topics.sh --bootstrap-server BROKER:9092 --create "
         f"--topic {spec.name} --partitions {spec.partitions}{replicas}{config}"
     )
+
+
+def _durable(config: Mapping[str, str], replication_factor: int) -> dict[str, str]:
+    """Add what makes a commit survive the loss of one broker, where there are replicas enough to go on without it."""
+    return {**({"min.insync.replicas": "2"} if replication_factor >= _REPLICAS_SAFE else {}), **config}
 
 
 def describe(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicFacts]:
@@ -180,7 +192,8 @@ def describe(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicFacts]:
             if error_of(exception).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 continue
             raise _failed(f"describe {name}", error_of(exception)) from exception
-        found[name] = TopicFacts(len(facts.partitions), str(facts.topic_id), _config(admin, name))
+        replicas = min((len(partition.replicas) for partition in facts.partitions), default=1)
+        found[name] = TopicFacts(len(facts.partitions), str(facts.topic_id), _config(admin, name), replicas)
     return found
 
 
@@ -216,11 +229,14 @@ def check(
     partitions: int,
     state_retention_ms: int,
     raw: Sequence[str] = (),
+    replication_factor: int = -1,
 ) -> list[Problem]:
     """Hold the topics against what they must be; pure, on facts that `describe` found.
 
-    A raw topic must only be there: its partitions, keys and policies are its owner's.
+    A raw topic must only be there: its partitions, keys and policies are its owner's. A replication factor of -1 asks
+    for no number of replicas.
     """
+    own = [names.changes, names.dead_letter, names.state, names.rekeyed]
     specs = plan(names, partitions, state_retention_ms, raw)
     problems = [
         Problem(
@@ -233,8 +249,11 @@ def check(
     if names.state in facts:
         longest = max((_retention_ms(facts[name].config) for name in raw if name in facts), default=RAW_RETENTION_MS)
         problems += _state(names.state, facts[names.state].config, state_retention_ms, longest)
-    problems += _losing(names.rekeyed, facts)
-    problems += _too_small(facts, [names.changes, names.dead_letter, names.state, names.rekeyed])
+    problems += _losing(facts, names)
+    problems += _too_small(facts, own)
+    for name in own:
+        if name in facts:
+            problems += _undurable(name, facts[name], replication_factor)
     return problems
 
 
@@ -252,11 +271,31 @@ def _counts(facts: Mapping[str, TopicFacts], names: OwnTopics, partitions: int) 
     ]
 
 
-def _losing(rekeyed: str, facts: Mapping[str, TopicFacts]) -> list[Problem]:
-    if rekeyed not in facts or "compact" not in _policies(facts[rekeyed].config):
-        return []
-    text = "is compacted, so forwarded events of a message are lost but for the last: set cleanup.policy=delete"
-    return [Problem(Severity.ERROR, rekeyed, text)]
+def _losing(facts: Mapping[str, TopicFacts], names: OwnTopics) -> list[Problem]:
+    reasons = {
+        names.rekeyed: "forwarded events of a message are lost but for the last",
+        names.dead_letter: "a dead letter without a key is refused, and so is the whole transaction",
+    }
+    return [
+        Problem(Severity.ERROR, name, f"is compacted, so {reason}: set cleanup.policy=delete")
+        for name, reason in reasons.items()
+        if name in facts and "compact" in _policies(facts[name].config)
+    ]
+
+
+def _undurable(name: str, facts: TopicFacts, replication_factor: int) -> list[Problem]:
+    """Tell what a commit would not survive; a cluster of one broker is taken as meant."""
+    texts: list[str] = []
+    if facts.replicas < replication_factor:
+        texts.append(
+            f"has {facts.replicas} replicas where the setting `replication_factor` says {replication_factor}: "
+            "add some with kafka-reassign-partitions.sh"
+        )
+    if facts.replicas >= _REPLICAS_SAFE and facts.config.get("min.insync.replicas") == "1":
+        texts.append("a commit may be on one broker only, and lost with it: set min.insync.replicas=2")
+    if facts.config.get("unclean.leader.election.enable") == "true":
+        texts.append("may lose committed records to an unclean election: set unclean.leader.election.enable=false")
+    return [Problem(Severity.WARNING, name, text) for text in texts]
 
 
 def _too_small(facts: Mapping[str, TopicFacts], own: Sequence[str]) -> list[Problem]:

@@ -19,21 +19,24 @@ DOCKER_AWAY = f"tcp://{HOST}:1"
 """Nothing listens there."""
 
 
-def run_a_broker_test(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a test that wants a broker where there is neither Docker nor Java nor Maven."""
-    test = tmp_path / "test_wanting.py"
-    test.write_text("def test_wants_one(broker):\n    assert broker\n\n\ndef test_wants_none():\n    pass\n")
+def run_pytest(test: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
-    bare = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "DOCKER_HOST": DOCKER_AWAY, **environment}
     return subprocess.run(
         [*command, "-c", str(ROOT / "pyproject.toml"), str(test)],
         cwd=ROOT,
-        env=bare,
+        env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def run_a_broker_test(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a test that wants a broker where there is neither Docker nor Java nor Maven."""
+    test = tmp_path / "test_wanting.py"
+    test.write_text("def test_wants_one(broker):\n    assert broker\n\n\ndef test_wants_none():\n    pass\n")
+    return run_pytest(test, {"PATH": str(tmp_path), "DOCKER_HOST": DOCKER_AWAY, **environment})
 
 
 def test_without_a_broker_a_test_is_skipped_and_says_what_to_install(tmp_path: Path) -> None:
@@ -57,9 +60,8 @@ def test_without_a_broker_a_test_fails_in_ci(tmp_path: Path) -> None:
 def test_tests_without_a_broker_look_for_none(tmp_path: Path) -> None:
     test = tmp_path / "test_alone.py"
     test.write_text("def test_alone():\n    pass\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
 
-    done = subprocess.run([*command, str(test)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = run_pytest(test, {"PATH": os.environ["PATH"], "CI": "true"})
 
     assert done.returncode == 0, done.stdout
     assert not [line for line in done.stdout.splitlines() if line.startswith("broker:")]

@@ -138,6 +138,45 @@ def test_a_compacted_rekeyed_topic_is_an_error() -> None:
     assert check(with_config("rekeyed", cleanup_policy="compact,delete")) == [("error", "rekeyed")]
 
 
+def test_a_compacted_dead_letter_topic_is_an_error() -> None:
+    assert check(with_config("dead", cleanup_policy="compact")) == [("error", "dead")]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "config", "wanted", "warned"),
+    [
+        (1, {}, -1, False),
+        (1, {"min.insync.replicas": "1"}, 1, False),
+        (2, {"min.insync.replicas": "1"}, 3, True),
+        (2, {"min.insync.replicas": "1"}, 2, False),
+        (3, {"min.insync.replicas": "2"}, 3, False),
+        (3, {"min.insync.replicas": "1"}, 3, True),
+        (1, {"unclean.leader.election.enable": "true"}, -1, True),
+        (1, {"unclean.leader.election.enable": "false"}, -1, False),
+    ],
+)
+def test_own_topics_that_may_lose_what_is_committed_are_a_warning(
+    replicas: int, config: dict[str, str], wanted: int, warned: bool
+) -> None:
+    facts = {
+        name: replace(found, replicas=wanted, config={**found.config, "min.insync.replicas": "2"})
+        for name, found in facts_as_planned().items()
+    }
+    facts["changes"] = replace(facts["changes"], replicas=replicas, config={**facts["changes"].config, **config})
+
+    problems = topics.check(facts, NAMES, PARTITIONS, RETENTION_MS, ["raw"], wanted)
+
+    assert [(problem.severity, problem.topic) for problem in problems] == [(Severity.WARNING, "changes")] * warned
+
+
+def test_with_three_replicas_a_commit_waits_for_two() -> None:
+    spec = TopicSpec("state", 6, {"retention.ms": "5"})
+
+    assert "--config min.insync.replicas=2" in topics.command_for(spec, 3)
+    assert "min.insync.replicas" not in topics.command_for(spec, 2)
+    assert "min.insync.replicas" not in topics.command_for(spec)
+
+
 def test_compacted_changes_are_the_users_choice() -> None:
     assert check(with_config("changes", cleanup_policy="compact")) == []
 
@@ -161,7 +200,7 @@ def test_the_command_makes_the_topic_with_its_settings() -> None:
 
     assert topics.command_for(spec, 3) == (
         "kafka-topics.sh --bootstrap-server BROKER:9092 --create --topic state --partitions 6 --replication-factor 3 "
-        "--config cleanup.policy=compact,delete --config retention.ms=5"
+        "--config min.insync.replicas=2 --config cleanup.policy=compact,delete --config retention.ms=5"
     )
 
 

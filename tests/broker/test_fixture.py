@@ -113,31 +113,19 @@ def test_a_broker_ends_with_pytest_however_that_ends(
         f"    Path({str(tmp_path / 'pid')!r}).write_text(f'{{make_broker().process.pid}}.')\n"
         "    signal.pause()\n"
     )
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tests.conftest",
-            "-p",
-            "no:cacheprovider",
-            f"--rootdir={ROOT}",
-            str(waiting),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as running:
-        _wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("."), 60)
-        pid = int((tmp_path / "pid").read_text().rstrip("."))
-        assert psutil.pid_exists(pid)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    with subprocess.Popen([*command, str(waiting)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as running:
+        try:
+            _wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("."), 90)
+            pid = int((tmp_path / "pid").read_text().rstrip("."))
+            assert psutil.pid_exists(pid)
 
-        running.send_signal(end)
+            running.send_signal(end)
 
-        running.wait(30)
+            running.wait(30)
+        finally:
+            running.kill()
     _wait_until(lambda: not psutil.pid_exists(pid), 10)
 
 

@@ -1,0 +1,19 @@
+from collections.abc import Callable
+from typing import Any
+
+def decode_raw_events(
+    values: list[Any], prefix: bytes, max_bytes: int, record_type: type, otherwise: Callable[[Any], Any]
+) -> list[Any]: ...
+def encode_changes(
+    changes: list[Any],
+    frame: bytes,
+    channels: dict[Any, int],
+    statuses: dict[Any, int],
+    otherwise: Callable[[Any], bytes],
+) -> list[bytes]: ...
+def murmur2(data: bytes) -> int: ...
+def owner_of(message_id: str, partitions: int) -> int: ...
+
+class ChangeNamer:
+    def __init__(self, namespace: bytes) -> None: ...
+    def change_id(self, identity: str, sequence: int, source: tuple[str, int, int, int]) -> str: ...
