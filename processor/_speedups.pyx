@@ -41,6 +41,8 @@ cdef inline int read_long(const unsigned char** at, const unsigned char* end, in
         at[0] += 1
         z |= (<uint64_t>(byte & 127)) << shift
         if byte < 128:
+            if byte == 0 and shift > 0:  # Longer than it needs to be.
+                return 0
             value[0] = <int64_t>(z >> 1) ^ -<int64_t>(z & 1)
             return 1
         shift += 7

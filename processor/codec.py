@@ -1,27 +1,34 @@
-"""Avro both ways: frames and values in, our nouns out, and back. Batch-wise, so that a compiled codec fits in later.
+"""Avro both ways: values of records in, our nouns out, and back. Batch-wise, so that a compiled codec may follow.
 
-A frame is Avro single-object encoding (our schemas, no registry) or Confluent's wire format (a registry); the reader
-takes both and any known writer's schema, and resolves it to ours. Values of our own schemas go through functions
-compiled from them (`processor.avro_compile`); those of other writers through fastavro.
+A value is a frame and a body. The frame names the writer's schema, by fingerprint or by a registry's id; the body is
+read with it into our types, by a function that is compiled for just this pair of schemas. Nothing here raises for
+what bytes say: a value that cannot be read is a `DecodeError` in its place.
 """
 
 from __future__ import annotations
 
 import json
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import fastavro
-
-from processor.avro_compile import compile_decoder, compile_encoder
-from processor.errors import DeadLetterReason, DecodeError
-from processor.model import Action, Parts, RawCallback, RawStatusEvent, Source, StatusChange
+from processor.avro_fast_reader import compile_reader
+from processor.avro_fast_writer import compile_writer
+from processor.avro_schema import SchemaError
+from processor.avro_types import MappedFields
+from processor.errors import DeadLetterReason, DecodeError, ExitCode, FatalError
+from processor.model import RawCallback, RawStatusEvent, StatusChange
 from processor.schemas import (
+    RAW_NAMES,
+    REGISTRY_BYTES,
     REGISTRY_MAGIC,
+    SINGLE_OBJECT_BYTES,
     SINGLE_OBJECT_MAGIC,
-    Schema,
+    known_texts,
     lint,
     load_schema,
+    match,
+    our_record,
+    registry_prefix,
     single_object_prefix,
 )
 from processor.speedups import SPEEDUPS
@@ -34,71 +41,97 @@ if TYPE_CHECKING:
     from processor.model import StatusEvent
 
 RECORD_BYTES_MAX: Final = 65_536
-_SCHEMA_IDS_MAX: Final = 10_000
-_SINGLE_OBJECT_BYTES: Final = 10
-_REGISTRY_BYTES: Final = 5
+SCHEMA_IDS_MAX: Final = 10_000
+"""Ids of a registry that are remembered, the latest ones."""
+SCHEMA_IDS_ASKED_MAX: Final = 1_000
+"""Unknown ids that one batch may ask the registry for: only bytes that are no Avro at all name more."""
+UNKNOWN_ID_BATCHES: Final = 1_000
+"""Batches after which an id that the registry did not know is asked for again: it may have been registered since."""
+
+T = TypeVar("T", bound=tuple[object, ...])
 
 
-class MappedFields(NamedTuple):
-    """A forwarded event as it travels. Fields as in mapped_status_event.avsc."""
+class _Frames(Generic[T]):
+    """Decodes framed values written with the schemas that it knows."""
 
-    message_id: str
-    chain: str
-    carrier: str
-    channel: Channel
-    status: Status
-    raw_status: str
-    error_code: str | None
-    error_text: str | None
-    event_id: str | None
-    account: str | None
-    recipient: str | None
-    client_reference: str | None
-    parts_total: int | None
-    part_number: int | None
-    action: Action | None
-    occurred_at: int | None
-    received_at: int
+    def __init__(self, names: Sequence[str], max_bytes: int, extra_schemas: Iterable[str]) -> None:
+        self._names = names
+        self._max_bytes = max_bytes
+        self._by_fingerprint: dict[bytes, Callable[[bytes, int], T | DecodeError]] = {}
+        self._by_id: dict[bytes, Callable[[bytes, int], T | DecodeError]] = {}
+        self._unknown: dict[bytes, int] = {}
+        """Frames whose ids the registry did not know, and the batch in which it was asked."""
+        self._batches = 0
+        ours = [text for text in known_texts() if not lint(text, names)]
+        for text in [*ours, *extra_schemas]:
+            self._by_fingerprint[_prefix_of(text)] = self._reader_of(text)
+
+    def decode_batch(self, values: Sequence[bytes | None]) -> list[T | DecodeError]:
+        """Return one item for each value. Time and memory are bounded for any bytes; nothing is raised."""
+        decode = self.decode
+        return [decode(value) for value in values]
+
+    def decode(self, value: bytes | None) -> T | DecodeError:
+        """Return the item of one value."""
+        if value is None or len(value) > self._max_bytes:
+            return self._refuse(value)
+        read = self._by_fingerprint.get(value[:10])
+        if read is not None:
+            return read(value, 10)
+        read = self._by_id.get(value[:5])
+        if read is not None:
+            return read(value, 5)
+        return self._refuse(value)
+
+    def missing_schema_ids(self, values: Iterable[bytes | None]) -> set[int]:
+        """Return the registry's ids that values name and that `learn` has not told yet.
+
+        They are the lowest `SCHEMA_IDS_ASKED_MAX` of them: registries count up, garbage names any number.
+        """
+        self._batches += 1
+        frames = {value[:REGISTRY_BYTES] for value in values if value}
+        missing = sorted(int.from_bytes(frame[1:], "big") for frame in frames if self._is_missing(frame))
+        return set(missing[:SCHEMA_IDS_ASKED_MAX])
+
+    def learn(self, schema_id: int, schema_json: str | None) -> None:
+        """Remember a registry's answer: the schema's text, or None where it has no schema of that id."""
+        frame = registry_prefix(schema_id)
+        self._unknown.pop(frame, None)
+        if schema_json is None:
+            self._unknown[frame] = self._batches
+            read = _refusing(f"schema id {schema_id}: the registry does not know it")
+        else:
+            try:
+                read = self._reader_of(schema_json)
+            except SchemaError as error:
+                read = _refusing(f"schema id {schema_id}: {error.problems[0]}")
+        self._by_id.pop(frame, None)
+        if len(self._by_id) >= SCHEMA_IDS_MAX:
+            oldest = next(iter(self._by_id))
+            del self._by_id[oldest]
+            self._unknown.pop(oldest, None)
+        self._by_id[frame] = read
+
+    def _reader_of(self, text: str) -> Callable[[bytes, int], T | DecodeError]:
+        return compile_reader(*match(text, self._names))
+
+    def _is_missing(self, frame: bytes) -> bool:
+        if frame[:1] != REGISTRY_MAGIC or len(frame) < REGISTRY_BYTES or frame[1] > 127:  # Ids are positive.
+            return False
+        if frame in self._unknown:
+            return self._batches - self._unknown[frame] >= UNKNOWN_ID_BATCHES
+        return frame not in self._by_id
+
+    def _refuse(self, value: bytes | None) -> DecodeError:
+        """Say why there is no reader for a value."""
+        if value is None:
+            return DecodeError("no value")
+        if len(value) > self._max_bytes:
+            return DecodeError(f"{len(value)} bytes, the limit is {self._max_bytes}", DeadLetterReason.TOO_LARGE)
+        return DecodeError(_why_no_frame(value))
 
 
-_CLASSES: Final[dict[str, Callable[..., Any]]] = {
-    "RawStatusEvent": RawStatusEvent,
-    "RawCallback": RawCallback,
-    "StatusChange": StatusChange,
-    "MappedStatusEvent": MappedFields,
-    "Action": Action,
-    "Parts": Parts,
-    "Source": Source,
-    "Channel": Channel,
-    "Status": Status,
-}
-_RAW_SCHEMAS: Final = {
-    schema["name"]: schema for schema in (load_schema("raw_status_event"), load_schema("raw_callback"))
-}
-_CHANGE_SCHEMA: Final = load_schema("status_change")
-_MAPPED_SCHEMA: Final = load_schema("mapped_status_event")
-_MAPPED_PREFIX: Final = single_object_prefix(_MAPPED_SCHEMA)
-
-
-def _symbols(field: str) -> list[str]:
-    """Return the symbols of an enum of the change's schema, in the schema's order."""
-    (symbols,) = (each["type"]["symbols"] for each in _CHANGE_SCHEMA["fields"] if each["name"] == field)
-    return list(symbols)
-
-
-RawItem = RawStatusEvent | RawCallback | DecodeError
-"""What a raw record's value decodes to; an error is returned rather than raised, one for each value."""
-
-
-_MOSTLY_ABSENT: Final = (
-    ("event_id", "account"),
-    ("error_code", "error_text"),
-    ("parts_total", "part_number", "client_reference", "action", "attributes"),
-)
-"""Neighbours in a raw event that most carriers' reports do not have."""
-
-
-class Decoder:
+class Decoder(_Frames[RawStatusEvent | RawCallback]):
     """Decodes the values of raw topics. Holds the writers' schemas that it has learned."""
 
     def __init__(
@@ -110,61 +143,19 @@ class Decoder:
         """Know our own schemas and, besides, those of other writers who use single-object encoding.
 
         Raises:
-            ValueError: An extra schema must not be used; the message says why.
+            FatalError: An extra schema cannot be used; the message says why.
         """
-        self._max_bytes = max_bytes
+        super().__init__(RAW_NAMES, max_bytes, _usable(extra_schemas))
         self._speedups = speedups
-        self._readers: dict[bytes, Callable[[bytes], RawItem]] = {}
-        self._by_id: dict[bytes, Callable[[bytes], RawItem]] = {}
-        for schema in _RAW_SCHEMAS.values():
-            self._readers[single_object_prefix(schema)] = _own_reader(schema, _SINGLE_OBJECT_BYTES)
-        for text in extra_schemas:
-            problems = _problems(text)
-            if problems:
-                raise ValueError("; ".join(problems))
-            schema = _parse(text)
-            self._readers.setdefault(single_object_prefix(schema), _foreign_reader(schema, _SINGLE_OBJECT_BYTES))
 
-    def decode_batch(self, values: Sequence[bytes | None]) -> list[RawItem]:
+    def decode_batch(self, values: Sequence[bytes | None]) -> list[RawStatusEvent | RawCallback | DecodeError]:
         """Return one item for each value. Time and memory are bounded for any bytes; nothing is raised."""
-        if self._speedups is not None:
-            found: list[RawItem] = self._speedups.decode_raw_events(
-                list(values), _RAW_EVENT_PREFIX, self._max_bytes, RawStatusEvent, self._decode_one
-            )
-            return found
-        return [self._decode_one(value) for value in values]
-
-    def missing_schema_ids(self, values: Iterable[bytes | None]) -> set[int]:
-        """Return the registry's ids that values name and this decoder has not learned yet."""
-        frames = {
-            value[:_REGISTRY_BYTES]
-            for value in values
-            if value is not None and value[:1] == REGISTRY_MAGIC and len(value) >= _REGISTRY_BYTES
-        }
-        return {int.from_bytes(frame[1:], "big") for frame in frames if frame not in self._by_id}
-
-    def learn(self, schema_id: int, text: str | None) -> None:
-        """Remember what the registry says of an id: the schema's text, or None for an id that it does not know."""
-        if len(self._by_id) >= _SCHEMA_IDS_MAX:
-            self._by_id.clear()
-        frame = REGISTRY_MAGIC + schema_id.to_bytes(4, "big")
-        problems = [f"the registry knows no schema {schema_id}"] if text is None else _problems(text)
-        if problems:
-            self._by_id[frame] = _refusing(f"schema {schema_id}: {'; '.join(problems)}")
-            return
-        schema = _parse(text or "")
-        own = next((each for each in _RAW_SCHEMAS.values() if _same(each, schema)), None)
-        self._by_id[frame] = (
-            _foreign_reader(schema, _REGISTRY_BYTES) if own is None else _own_reader(own, _REGISTRY_BYTES)
+        if self._speedups is None:
+            return super().decode_batch(values)
+        items: list[RawStatusEvent | RawCallback | DecodeError] = self._speedups.decode_raw_events(
+            list(values), _RAW_EVENT_PREFIX, self._max_bytes, RawStatusEvent, self.decode
         )
-
-    def _decode_one(self, value: bytes | None) -> RawItem:
-        if value is None:
-            return DecodeError("no value")
-        if len(value) > self._max_bytes:
-            return DecodeError(f"{len(value)} bytes, the limit is {self._max_bytes}", DeadLetterReason.TOO_LARGE)
-        reader = self._readers.get(value[:_SINGLE_OBJECT_BYTES]) or self._by_id.get(value[:_REGISTRY_BYTES])
-        return reader(value) if reader is not None else DecodeError(_why_no_frame(value))
+        return items
 
 
 class ChangeEncoder:
@@ -172,191 +163,131 @@ class ChangeEncoder:
 
     def __init__(self, frame: bytes | None = None, speedups: ModuleType | None = SPEEDUPS) -> None:
         """Use a registry's frame, or single-object encoding where there is none."""
+        self._frame = _own_frame("status_change", frame)
+        self._write = compile_writer(our_record("status_change"), _CHANGE_RUNS)
         self._speedups = speedups
-        self._frame = single_object_prefix(_CHANGE_SCHEMA) if frame is None else frame
-        self._encode = compile_encoder(_CHANGE_SCHEMA, _CHANGE_RUNS)
 
-    def encode_changes(self, changes: list[StatusChange]) -> list[bytes]:
+    def encode_changes(self, changes: Sequence[StatusChange]) -> list[bytes]:
         """Return the bytes of each change; equal changes give equal bytes."""
-        frame, encode = self._frame, self._encode
-        if self._speedups is not None:
-            encoded: list[bytes] = self._speedups.encode_changes(changes, frame, _CHANNELS, _STATUSES, encode)
-            return encoded
-        return [frame + encode(change) for change in changes]
+        frame, write = self._frame, self._write
+        if self._speedups is None:
+            return [write(change, frame) for change in changes]
+        encoded: list[bytes] = self._speedups.encode_changes(
+            list(changes), frame.encode("latin-1"), _CHANNELS, _STATUSES, lambda change: write(change, "")
+        )
+        return encoded
 
 
-_CHANNELS: Final = {Channel(symbol): at for at, symbol in enumerate(_symbols("channel"))}
-_STATUSES: Final = {Status[symbol]: at for at, symbol in enumerate(_symbols("status"))}
-_CHANGE_RUNS: Final = (
-    ("channel", "status", "previous", "final", "carrier", "raw_status", "error_code"),
-    ("topic", "partition"),
-)
+_RAW_EVENT_PREFIX: Final = single_object_prefix(load_schema("raw_status_event"))
+_CHANNELS: Final = {channel: index for index, channel in enumerate(Channel)}
+_STATUSES: Final = {status: status.code - 1 for status in Status}  # Symbols stand by code; a test holds them to it.
+_CHANGE_RUNS: Final = (("channel", "error_text"), ("source.topic", "source.partition"))
+"""A handful of carriers and statuses make most changes, and a batch comes from few partitions."""
 
 
 def encode_raw_events(events: Sequence[RawStatusEvent], frame: bytes | None = None) -> list[bytes]:
     """Return the bytes of each raw event."""
-    prefix = _RAW_EVENT_PREFIX if frame is None else frame
-    return [prefix + _encode_raw_event(event) for event in events]
+    prefix, write = _own_frame("raw_status_event", frame), _writer("raw_status_event")
+    return [write(event, prefix) for event in events]
 
 
 def encode_callback(callback: RawCallback, frame: bytes | None = None) -> bytes:
     """Return the bytes of a verbatim callback."""
-    return (_CALLBACK_PREFIX if frame is None else frame) + _encode_callback(callback)
+    return _writer("raw_callback")(callback, _own_frame("raw_callback", frame))
 
 
 def encode_mapped(event: StatusEvent) -> bytes:
     """Return the bytes of a mapped event for the rekeyed topic."""
-    meaning, report = event.meaning, event.report
-    return _MAPPED_PREFIX + _encode_mapped(
-        MappedFields(
-            message_id=event.message_id,
-            chain=event.chain,
-            carrier=meaning.carrier,
-            channel=meaning.channel,
-            status=meaning.status,
-            raw_status=meaning.raw_status,
-            error_code=meaning.error_code,
-            error_text=report.error_text or meaning.words,
-            event_id=report.event_id,
-            account=report.account,
-            recipient=report.recipient,
-            client_reference=report.client_reference,
-            parts_total=report.parts_total,
-            part_number=report.part_number,
-            action=report.action,
-            occurred_at=report.occurred_at,
-            received_at=report.received_at,
-        )
+    _, message_id, chain, meaning, report = event
+    fields = (
+        message_id,
+        chain,
+        meaning.carrier,
+        meaning.channel,
+        meaning.status,
+        meaning.raw_status,
+        meaning.error_code,
+        report.error_text or meaning.words,
+        report.event_id,
+        report.account,
+        report.recipient,
+        report.client_reference,
+        report.parts_total,
+        report.part_number,
+        report.action,
+        report.occurred_at,
+        report.received_at,
     )
+    return _write_mapped(fields, _MAPPED_FRAME)
 
 
 def decode_mapped(value: bytes | None) -> MappedFields:
     """Return the mapped event in a value of the rekeyed topic.
 
     Raises:
-        DecodeError: The value is none.
+        DecodeError: There is none in it.
     """
-    if value is None or not value.startswith(_MAPPED_PREFIX):
-        raise DecodeError("not a mapped event")
-    item: MappedFields | DecodeError = _read_mapped(value)
+    item = _MAPPED.decode(value)
     if isinstance(item, DecodeError):
         raise item
     return item
 
 
 def decode_changes(values: Iterable[bytes | None]) -> list[StatusChange | DecodeError]:
-    """Return the change in each value of the changes topic, in either frame, as this version's schema has it."""
-    changes: list[StatusChange | DecodeError] = []
+    """Return the change in each value of the changes topic.
+
+    A registry's frame is taken to name this version's schema: whoever reads our changes does not need the registry.
+    """
+    items: list[StatusChange | DecodeError] = []
     for value in values:
-        if value is not None and value.startswith(_CHANGE_PREFIX):
-            changes.append(_read_change(value))
-        elif value is not None and value[:1] == REGISTRY_MAGIC:
-            changes.append(_read_registry_change(value))
+        if value is not None and value[:1] == REGISTRY_MAGIC:
+            items.append(_read_change(value, REGISTRY_BYTES))
         else:
-            changes.append(DecodeError("not a status change of this version's schema"))
-    return changes
-
-
-def _own_reader(schema: Schema, at: int) -> Callable[[bytes], Any]:
-    """Return a reader of values of our own schema that begin behind a frame of `at` bytes."""
-    decode = compile_decoder(schema, _CLASSES, _MOSTLY_ABSENT if schema["name"] == "RawStatusEvent" else ())
-
-    def read(value: bytes) -> Any:  # noqa: ANN401
-        try:
-            item, end = decode(value, at)
-        except IndexError:
-            return DecodeError("truncated")
-        except UnicodeDecodeError:
-            return DecodeError("a string that is not UTF-8")
-        except ValueError as error:
-            return DecodeError(str(error))
-        if end == len(value):
-            return item
-        return DecodeError("truncated" if end > len(value) else f"{len(value) - end} bytes left over")
-
-    return read
-
-
-def _foreign_reader(schema: Schema, at: int) -> Callable[[bytes], RawItem]:
-    """Return a reader of values of another writer's schema, resolved to ours by fastavro."""
-    name = str(schema["name"]).rsplit(".", 1)[-1]
-    writer = fastavro.parse_schema(schema)
-    reader = fastavro.parse_schema(_plain(_RAW_SCHEMAS[name]))
-    # Encoding and decoding once more holds every value to our schema's types and ranges, in one place.
-    encode, decode = compile_encoder(_RAW_SCHEMAS[name]), _own_reader(_RAW_SCHEMAS[name], 0)
-
-    def read(value: bytes) -> RawItem:
-        body = BytesIO(value)
-        body.seek(at)
-        try:
-            fields: Any = fastavro.schemaless_reader(body, writer, reader)
-            action = fields.get("action")
-            if action is not None:
-                fields["action"] = Action(**action)
-            item: RawItem = decode(encode(_CLASSES[name](**fields)))
-        except Exception as error:  # noqa: BLE001  # fastavro raises whatever the bytes lead it to
-            return DecodeError(f"not readable with its writer's schema ({type(error).__name__})")
-        if body.tell() != len(value):
-            return DecodeError(f"{len(value) - body.tell()} bytes left over")
-        return item
-
-    return read
+            items.append(_CHANGES.decode(value))
+    return items
 
 
 def _why_no_frame(value: bytes) -> str:
-    """Tell what is wrong with a frame that no reader is known for."""
-    if value[:2] == SINGLE_OBJECT_MAGIC:
-        if len(value) < _SINGLE_OBJECT_BYTES:
-            return "truncated inside the fingerprint"
-        return f"unknown schema fingerprint {value[2:10][::-1].hex()}"
-    if value[:1] == REGISTRY_MAGIC and len(value) >= _REGISTRY_BYTES:
-        return f"schema id {int.from_bytes(value[1:5], 'big')} is not known: no registry was asked for it"
-    return "wrong magic: neither Avro single-object encoding nor Confluent's wire format"
+    single_object = value[:2] == SINGLE_OBJECT_MAGIC
+    if not single_object and value[:1] != REGISTRY_MAGIC:
+        return "wrong magic: neither Avro single-object encoding nor a schema registry's frame"
+    if len(value) < (SINGLE_OBJECT_BYTES if single_object else REGISTRY_BYTES):
+        return "truncated in its frame"
+    if single_object:
+        return f"unknown schema fingerprint {value[2:SINGLE_OBJECT_BYTES].hex()}"
+    return f"unknown schema id {int.from_bytes(value[1:REGISTRY_BYTES], 'big')}"
 
 
-def _refusing(why: str) -> Callable[[bytes], RawItem]:
-    return lambda _: DecodeError(why)
+def _usable(texts: Iterable[str]) -> list[str]:
+    texts = list(texts)
+    for place, text in enumerate(texts, 1):
+        if problems := lint(text):
+            raise FatalError(f"extra schema {place} cannot be used: {'; '.join(problems)}", ExitCode.SETTINGS)
+    return texts
 
 
-def _parse(text: str) -> Schema:
-    return _plain(json.loads(text))
+def _prefix_of(text: str) -> bytes:
+    return single_object_prefix(json.loads(text))
 
 
-def _plain(schema: Schema) -> Schema:
-    """Return the schema without logical types: times stay numbers."""
-    if isinstance(schema, list):
-        return [_plain(branch) for branch in schema]
-    if isinstance(schema, dict):
-        return {key: _plain(value) if key in _NESTED else value for key, value in schema.items() if key in _KEPT}
-    return schema
+def _refusing(why: str) -> Callable[[bytes, int], Any]:
+    return lambda _data, _at: DecodeError(why)
 
 
-_NESTED: Final = frozenset({"type", "fields", "items", "values"})
-_KEPT: Final = _NESTED | {"name", "namespace", "aliases", "default", "symbols", "size", "order"}
+@cache
+def _writer(name: str) -> Callable[[Any, str], bytes]:
+    return compile_writer(our_record(name), (("carrier", "raw_status"),) if name == "mapped_status_event" else ())
 
 
-def _problems(text: str) -> list[str]:
-    """Return why a writer's schema cannot be used, nothing where it can."""
-    problems = lint(text)
-    if problems:
-        return problems
-    schema = json.loads(text)
-    name = str(schema.get("name", "")).rsplit(".", 1)[-1] if isinstance(schema, dict) else ""
-    if name not in _RAW_SCHEMAS:
-        return [f"a schema of another record than {' or '.join(_RAW_SCHEMAS)}"]
-    return []
+@cache
+def _own_frame(name: str, frame: bytes | None = None) -> str:
+    """Return the text that stands for the bytes of a frame, of our own fingerprint unless another is given."""
+    return (single_object_prefix(load_schema(name)) if frame is None else frame).decode("latin-1")
 
 
-def _same(own: Schema, other: Schema) -> bool:
-    return single_object_prefix(own) == single_object_prefix(other)
-
-
-_RAW_EVENT_PREFIX: Final = single_object_prefix(_RAW_SCHEMAS["RawStatusEvent"])
-_CALLBACK_PREFIX: Final = single_object_prefix(_RAW_SCHEMAS["RawCallback"])
-_CHANGE_PREFIX: Final = single_object_prefix(_CHANGE_SCHEMA)
-_encode_raw_event: Final = compile_encoder(_RAW_SCHEMAS["RawStatusEvent"])
-_encode_callback: Final = compile_encoder(_RAW_SCHEMAS["RawCallback"])
-_encode_mapped: Final = compile_encoder(_MAPPED_SCHEMA)
-_read_mapped: Final = _own_reader(_MAPPED_SCHEMA, _SINGLE_OBJECT_BYTES)
-_read_change: Final = _own_reader(_CHANGE_SCHEMA, _SINGLE_OBJECT_BYTES)
-_read_registry_change: Final = _own_reader(_CHANGE_SCHEMA, _REGISTRY_BYTES)
+# What comes from our own topics was bounded when it was written.
+_CHANGES: Final = _Frames[StatusChange](("status_change",), 1 << 30, ())
+_MAPPED: Final = _Frames[MappedFields](("mapped_status_event",), 1 << 30, ())
+_MAPPED_FRAME: Final = _own_frame("mapped_status_event")
+_read_change: Final = compile_reader(our_record("status_change"), our_record("status_change"))
+_write_mapped: Final = _writer("mapped_status_event")

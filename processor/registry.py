@@ -1,81 +1,159 @@
-"""The schema registry, as far as the worker needs it: fetch a writer's schema by id, register our own."""
+"""The schema registry, as far as we need it: a schema by its id, an id for a schema.
+
+What the registry says becomes one of three answers: a value, `TransientError` where it is down (nothing may be
+dead-lettered for that), `FatalError` where waiting does not help. No message holds a credential: of the client's own
+errors only the kind is told, as their words repeat URLs.
+"""
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from processor.errors import ExitCode, FatalError, TransientError
+from processor.schemas import registry_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
 
-_TIMEOUT_S: Final = 10.0
-_DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-_NOT_AVRO: Final = "{}"
-"""Stands for a schema of another kind: the check of writers' schemas refuses it with a reason."""
+_DEFAULTS: Final[dict[str, object]] = {
+    # The client itself would wait for ever. Each wait of a request is as long at most; the worker tries again anyway.
+    "timeout": 5.0,
+    "max.retries": 1,
+    "retries.wait.ms": 200,
+}
+_DENIED: Final = frozenset({401, 403})
+_WORTH_A_RETRY: Final = frozenset({408, 429})
+_NOT_FOUND: Final = re.compile("404[0-9]{2}")
+_WORDS_MAX: Final = 300
+
+T = TypeVar("T")
 
 
 class Registry:
-    """A client of a registry that speaks Confluent's REST interface."""
+    """A client of one schema registry. Answers of the registry are cached by the client."""
 
-    def __init__(self, config: Mapping[str, object]) -> None:
-        """Keep the settings of confluent-kafka's client; nothing is asked yet.
+    def __init__(self, conf: Mapping[str, object]) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            conf: Settings of `confluent_kafka.schema_registry.SchemaRegistryClient`; ``timeout`` is in seconds.
 
         Raises:
-            FatalError: A setting is wrong.
+            FatalError: The settings cannot be used.
         """
+        self._where = ",".join(_public(url) for url in str(conf.get("url", "")).split(","))
         try:
-            self._client = SchemaRegistryClient({"timeout": _TIMEOUT_S, "max.retries": 1, **config})
-        except ValueError as error:
-            raise FatalError(f"registry: {error}", ExitCode.SETTINGS) from error
+            self._client = SchemaRegistryClient.new_client({**_DEFAULTS, **conf})
+        except (OSError, TypeError, ValueError) as error:
+            raise FatalError(
+                f"the settings of the schema registry {self._where} cannot be used ({_kind(error)}): "
+                f"check {', '.join(sorted(conf))}",
+                ExitCode.SETTINGS,
+            ) from None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def fetch(self, schema_id: int) -> str | None:
-        """Return the text of a writer's schema, None where the registry says that there is none of this id.
+        """Return the text of a schema, whatever its type, or None where the registry has none of this id.
 
         Raises:
-            TransientError: The registry does not answer as it should; ask again.
-            FatalError: It refuses our credentials.
+            TransientError: The registry does not answer as it should.
+            FatalError: The registry denies access.
         """
+        doing = f"fetching schema {schema_id}"
         try:
-            schema = self._client.get_schema(schema_id)
+            schema = self._call(doing, lambda: self._client.get_schema(schema_id))
         except SchemaRegistryError as error:
-            if error.http_status_code == HTTPStatus.NOT_FOUND:
+            if _says_not_found(error):
                 return None
-            raise _refused(f"fetch schema {schema_id}", error) from error
-        except Exception as error:
-            # The client lets its HTTP library's errors through; all of them mean that nothing was answered.
-            raise TransientError(f"no answer from the schema registry ({type(error).__name__})") from error
-        if (schema.schema_type or "AVRO") != "AVRO" or schema.references:
-            return _NOT_AVRO
+            raise TransientError(f"{doing}: {self._answered(error)}") from None
+        if schema.schema_str is None:
+            raise TransientError(f"{doing}: the schema registry {self._where} answered without a schema")
         return schema.schema_str
 
-    def register(self, subject: str, text: str) -> int:
-        """Register one of our schemas and return its id.
+    def register(self, subject: str, schema_json: str) -> int:
+        """Return the id of an Avro schema under a subject; register it there where it is not yet.
 
         Raises:
-            TransientError: The registry does not answer as it should; ask again.
-            FatalError: It refuses the schema or our credentials.
+            TransientError: The registry does not answer as it should.
+            FatalError: The registry denies access, or refuses the schema, as one that is not compatible.
         """
+        doing = f"registering the schema of subject {subject}"
         try:
-            return self._client.register_schema(subject, Schema(text, "AVRO"))
+            schema_id = self._call(doing, lambda: self._client.register_schema(subject, Schema(schema_json, "AVRO")))
         except SchemaRegistryError as error:
-            if error.http_status_code in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            status = error.http_status_code
+            if 400 <= status < 500 and status not in _WORTH_A_RETRY:
+                raise FatalError(f"{doing}: {self._answered(error)}{_words(error)}") from None
+            raise TransientError(f"{doing}: {self._answered(error)}") from None
+        if not isinstance(schema_id, int):
+            raise TransientError(f"{doing}: the schema registry {self._where} answered without an id")
+        return schema_id
+
+    def frame(self, subject: str, schema_json: str) -> bytes:
+        """Return what stands before each value that is written with this schema; raises as `register` does."""
+        return registry_prefix(self.register(subject, schema_json))
+
+    def _call(self, doing: str, request: Callable[[], T]) -> T:
+        """Make a request; only an answer that is an error, and no denial, comes out as the client's error."""
+        try:
+            return request()
+        except SchemaRegistryError as error:
+            if error.http_status_code in _DENIED:
                 raise FatalError(
-                    f"the registry does not take our schema for {subject} (status {error.http_status_code}, code "
-                    f"{error.error_code}): see the subject's compatibility",
-                    ExitCode.FAILED,
-                ) from error
-            raise _refused(f"register the schema of {subject}", error) from error
-        except Exception as error:
-            raise TransientError(f"no answer from the schema registry ({type(error).__name__})") from error
+                    f"{doing}: {self._answered(error)}; check the credentials and what they are allowed to do",
+                    ExitCode.NOT_PERMITTED,
+                ) from None
+            raise
+        except Exception as error:  # noqa: BLE001  # errors of its HTTP, its tokens and its JSON come through as they are
+            raise TransientError(
+                f"{doing}: the schema registry {self._where} is not reachable ({_kind(error)})"
+            ) from None
+
+    def _answered(self, error: SchemaRegistryError) -> str:
+        hint = "; is it a schema registry's URL?" if error.http_status_code == 404 else ""
+        return f"the schema registry {self._where} answered {error.http_status_code}{hint}"
 
 
-def _refused(doing: str, error: SchemaRegistryError) -> TransientError | FatalError:
-    status = f"status {error.http_status_code}, code {error.error_code}"
-    if error.http_status_code in _DENIED:
-        return FatalError(f"the schema registry refuses to {doing} ({status}): see registry.*", ExitCode.NOT_PERMITTED)
-    return TransientError(f"the schema registry failed to {doing} ({status})")
+def _says_not_found(error: SchemaRegistryError) -> bool:
+    """Tell a registry's own "not found" (404xx) from the 404 of any other server that the URL leads to."""
+    return error.http_status_code == 404 and _NOT_FOUND.fullmatch(str(error.error_code)) is not None
+
+
+def _words(error: SchemaRegistryError) -> str:
+    """Return the registry's own words in one line: they say what is not compatible."""
+    words = " ".join(str(error.error_message).split())[:_WORDS_MAX]
+    return f": {words}" if words and error.error_code not in (None, -1) else ""
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _public(url: str) -> str:
+    """Return a URL without what may be secret in it: user, password, query."""
+    try:
+        parts = urlsplit(url.strip())
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        parts, port = urlsplit(""), ""
+    if parts.scheme not in {"http", "https", "mock"} or not (parts.hostname or parts.scheme == "mock"):
+        raise FatalError("the schema registry's url is not of the form http://host:port", ExitCode.SETTINGS)
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

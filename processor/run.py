@@ -167,7 +167,8 @@ def _own_topics(settings: Settings, admin: AdminClient) -> dict[str, topics.Topi
         for made in topics.create(admin, specs, settings.replication_factor):
             _log.info("created topic", topic=made)
     facts = _facts(admin, settings)
-    problems = topics.check(facts, names, settings.partitions, retention, settings.topics.raw)
+    raw, replicas = settings.topics.raw, settings.replication_factor
+    problems = topics.check(facts, names, settings.partitions, retention, raw, replicas)
     for problem in problems:
         if problem.severity is topics.Severity.WARNING:
             _log.warning(problem.text, topic=problem.topic)

@@ -1,4 +1,8 @@
-"""The Avro schemas that this project owns, their fingerprints and their frames, and the check of foreign ones."""
+"""The Avro schemas that this project owns, their fingerprints and frames, and the check of writers' schemas.
+
+A frame tells which schema the bytes behind it were written with. There are two: Avro single-object encoding
+(specification 1.12, "Single-object encoding") and Confluent's wire format.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +10,76 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-Schema = Any
-"""A schema is JSON: a name, a list of branches, or an object."""
+from processor.avro_reader import resolve
+from processor.avro_schema import Record, SchemaError, parse_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.resources.abc import Traversable
 
 NAMES: Final = ("raw_status_event", "raw_callback", "status_change", "mapped_status_event")
-SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
-"""Avro 1.12 specification, "Single-object encoding": this marker, then the fingerprint, little-endian."""
-REGISTRY_MAGIC: Final = b"\x00"
-"""Confluent's wire format: this byte, then the schema's id in 4 bytes, big-endian."""
+RAW_NAMES: Final = ("raw_status_event", "raw_callback")
+"""What may come in on a raw topic."""
 
-SCHEMA_BYTES_MAX: Final = 262_144
-DEPTH_MAX: Final = 16
-FIXED_BYTES_MAX: Final = 65_536
-_ZERO_WIDTH: Final = frozenset({"null"})
+SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
+"""Before a CRC-64-AVRO fingerprint of 8 bytes, little-endian."""
+SINGLE_OBJECT_BYTES: Final = 10
+REGISTRY_MAGIC: Final = b"\x00"
+"""Before a schema registry's id of 4 bytes, big-endian."""
+REGISTRY_BYTES: Final = 5
+
+
+@cache
+def _directory() -> Traversable:
+    # A wheel has the schemas inside the package; in a source tree they stand beside it.
+    packaged = files("processor") / "schemas"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "schemas"
 
 
 @cache
 def schema_text(name: str) -> str:
     """Return the text of one of our schemas, for example of ``status_change``."""
-    packaged = files("processor") / "schemas" / f"{name}.avsc"
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    # In a source tree the schemas stand at the top; the wheel takes them into the package.
-    return (Path(__file__).parent.parent / "schemas" / f"{name}.avsc").read_text(encoding="utf-8")
+    return (_directory() / f"{name}.avsc").read_text(encoding="utf-8")
 
 
 @cache
-def load_schema(name: str) -> Schema:
+def known_texts() -> tuple[str, ...]:
+    """Return every schema that comes with this program: ours, and released versions that a newer one replaced.
+
+    A replaced version stays as a file of its own, named for example ``raw_status_event.v1.avsc``, so that bytes
+    written with it can still be read.
+    """
+    paths = sorted((path for path in _directory().iterdir() if path.name.endswith(".avsc")), key=lambda path: path.name)
+    return tuple(path.read_text(encoding="utf-8") for path in paths)
+
+
+def load_schema(name: str) -> dict[str, Any]:
     """Return one of our schemas as parsed JSON."""
-    return json.loads(schema_text(name))
+    schema: dict[str, Any] = json.loads(schema_text(name))
+    return schema
 
 
-def single_object_prefix(schema: Schema) -> bytes:
-    """Return the ten bytes before a value in single-object encoding: marker and CRC-64-AVRO fingerprint."""
-    canonical = to_parsing_canonical_form(schema)
-    return SINGLE_OBJECT_MAGIC + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))[::-1]
+@cache
+def our_record(name: str) -> Record:
+    """Return the tree of one of our schemas, whose values we read and write."""
+    tree = parse_schema(schema_text(name))
+    assert isinstance(tree, Record)  # noqa: S101  # as all of our schemas are
+    return tree
+
+
+def single_object_prefix(schema: object) -> bytes:
+    """Return the ten bytes before a value in single-object encoding, for a schema as parsed JSON.
+
+    Raises:
+        fastavro.schema.SchemaParseException: Not a schema.
+    """
+    canonical = to_parsing_canonical_form(schema)  # type: ignore[arg-type]  # JSON, which fastavro checks itself
+    # The specification wants the fingerprint little-endian, and that is how fastavro spells it.
+    return SINGLE_OBJECT_MAGIC + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 
 
 def registry_prefix(schema_id: int) -> bytes:
@@ -53,74 +87,30 @@ def registry_prefix(schema_id: int) -> bytes:
     return REGISTRY_MAGIC + schema_id.to_bytes(4, "big")
 
 
-def lint(text: str) -> list[str]:
-    """Return why a writer's schema must not be used to decode, nothing where it may.
+def match(text: str, names: Sequence[str] = RAW_NAMES) -> tuple[Record, Record]:
+    """Return the tree of a writer's schema and the one of ours that it can be read as: the one of the same name.
 
-    fastavro 1.13 crashes the process on a deep value of a recursive schema, and a few bytes can claim millions of
-    items that take no bytes each. So such schemas are refused before any value is read with them.
+    Raises:
+        SchemaError: It must not or cannot be read; all reasons at once.
     """
-    if len(text) > SCHEMA_BYTES_MAX:
-        return [f"the schema is larger than {SCHEMA_BYTES_MAX} bytes"]
+    writer = parse_schema(text)
+    ours = {our_record(name).short_name: our_record(name) for name in names}
+    if not isinstance(writer, Record) or writer.short_name not in ours:
+        raise SchemaError(f"no record of the name {' or '.join(ours)}")
+    reader = ours[writer.short_name]
+    resolve(writer, reader)
+    return writer, reader
+
+
+def lint(text: str, names: Sequence[str] = RAW_NAMES) -> list[str]:
+    """Return why a writer's schema cannot be used to read what is wanted; nothing where it can.
+
+    Args:
+        text: The schema's JSON.
+        names: Which of our schemas its values are wanted as.
+    """
     try:
-        schema = json.loads(text)
-        fastavro.parse_schema(schema)
-    except RecursionError:
-        return ["the schema is nested too deeply"]
-    except Exception as error:  # noqa: BLE001  # fastavro raises many kinds for what is no schema
-        return [f"not an Avro schema ({type(error).__name__})"]
-    return sorted(set(_Linter().check(schema, 0, ())))
-
-
-class _Linter:
-    """Walks a schema; every named type is remembered under its short name too, the stricter reading."""
-
-    def __init__(self) -> None:
-        self._named: dict[str, Schema] = {}
-
-    def check(self, schema: Schema, depth: int, within: tuple[str, ...]) -> list[str]:
-        """Return the problems of a schema that stands inside the named types `within`."""
-        if depth > DEPTH_MAX:
-            return [f"nested deeper than {DEPTH_MAX}"]
-        if isinstance(schema, list):
-            return [problem for branch in schema for problem in self.check(branch, depth + 1, within)]
-        if isinstance(schema, str):
-            short = schema.rsplit(".", 1)[-1]
-            if short in within:
-                return ["recursive"]
-            return self.check(self._named[short], depth + 1, within) if short in self._named else []
-        return self._check_object(schema, depth, within)
-
-    def _check_object(self, schema: dict[str, Any], depth: int, within: tuple[str, ...]) -> list[str]:
-        kind = schema["type"]
-        if kind in {"record", "error"}:
-            name = str(schema["name"]).rsplit(".", 1)[-1]
-            problems = [
-                problem
-                for field in schema["fields"]
-                for problem in self.check(field["type"], depth + 1, (*within, name))
-            ]
-            self._named[name] = schema
-            return problems
-        if kind in {"array", "map"}:
-            inner = schema["items"] if kind == "array" else schema["values"]
-            zero = ["items that take no bytes"] if kind == "array" and self._is_zero_width(inner) else []
-            return zero + self.check(inner, depth + 1, within)
-        if kind == "fixed" and int(schema["size"]) > FIXED_BYTES_MAX:
-            return [f"a fixed of more than {FIXED_BYTES_MAX} bytes"]
-        if kind in {"enum", "fixed"}:
-            self._named[str(schema["name"]).rsplit(".", 1)[-1]] = schema
-            return []
-        return self.check(kind, depth + 1, within)
-
-    def _is_zero_width(self, schema: Schema) -> bool:
-        if isinstance(schema, str):
-            known = self._named.get(schema.rsplit(".", 1)[-1])
-            return schema in _ZERO_WIDTH or (known is not None and self._is_zero_width(known))
-        if not isinstance(schema, dict):
-            return False
-        kind = schema["type"]
-        if kind == "fixed":
-            return int(schema["size"]) == 0
-        if kind in {"record", "error"}:
-            return all(self._is_zero_width(field["type"]) for field in schema["fields"])
-        return isinstance(kind, (str, dict)) and kind not in {"array", "map", "enum"} and self._is_zero_width(kind)
+        match(text, names)
+    except SchemaError as error:
+        return error.problems
+    return []

@@ -17,7 +17,7 @@ from processor.model import RawStatusEvent, Source, StatusChange
 from processor.schemas import load_schema, single_object_prefix
 from processor.simulator import Simulator
 from processor.speedups import SPEEDUPS
-from tests.test_codec import CHANGES, RAW_EVENTS
+from tests.codec_reference import CHANGES, RAW_EVENTS
 
 pytestmark = pytest.mark.skipif(SPEEDUPS is None, reason="the C extension is not built")
 

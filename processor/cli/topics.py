@@ -63,7 +63,8 @@ def check(as_json: bool, file: Path | None, assignments: tuple[str, ...]) -> int
     admin, names = _client(settings)
     raw = [topic for topic in settings.topics.raw if not topic.startswith("^")]
     facts = own.describe(admin, [*settings.topics.own.values(), *raw])
-    problems = own.check(facts, names, settings.partitions, settings.state.retention_ms, settings.topics.raw)
+    retention, replicas = settings.state.retention_ms, settings.replication_factor
+    problems = own.check(facts, names, settings.partitions, retention, settings.topics.raw, replicas)
     if as_json:
         print_json(
             {
