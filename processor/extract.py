@@ -126,6 +126,8 @@ class _Body:
         body = body.removeprefix(shape.prefix)
         first = body.lstrip()[:1]
         structured = first in (b"{", b"[", b"<")
+        if body_format is BodyFormat.FORM and first == b"{":
+            body_format = BodyFormat.JSON  # Web frameworks hand a form over as an object, and edges pass that on.
         match body_format:
             case BodyFormat.JSON if first in (b"{", b"["):
                 return parse_json(decode(body, self._charset), fold_keys=shape.fold_keys)

@@ -78,7 +78,6 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "code", "words"),
     [
         (["nope"], ExitCode.USAGE, "No such command"),
-        (["explain"], ExitCode.USAGE, "--help"),
         (["explain", "/nowhere/at-all"], ExitCode.USAGE, "No such file"),
         (["explain", "--packs", "/nowhere/at-all", "-"], ExitCode.SETTINGS, "cannot be read"),
         (["carriers", "show", "nobody"], ExitCode.USAGE, "carriers list"),

@@ -370,3 +370,14 @@ def test_the_edge_names_the_channel_else_the_callback_else_the_carriers_name_els
 
     assert isinstance(report, RawStatusEvent)
     assert report.channel == expected
+
+
+def test_a_form_that_an_edge_made_an_object_of_is_the_same() -> None:
+    form = b"MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003&To=%2B1"
+    as_object = b'{"MessageSid": "SM1", "MessageStatus": "undelivered", "ErrorCode": 30003, "To": "+1"}'
+
+    packs = Packs.load(builtin_texts())
+    found = [packs.extract(callback(body, "twilio")) for body in (form, as_object)]
+
+    assert found[0] == found[1]
+    assert len(found[0]) == 1

@@ -197,3 +197,12 @@ def test_samples_are_few_and_hold_no_phone_number() -> None:
 
     assert (verdict.extra, verdict.lost, len(verdict.samples)) == (50, 3, 10)
     assert not is_simulated_number(verdict.summary())
+
+
+def test_samples_show_no_more_of_a_message_id_than_its_end() -> None:
+    key = ChangeKey("twilio", "SM0123456789", "AC1", "")
+
+    summary = judge(oracle_of(*story(key, Status.SENT)), []).summary()
+
+    assert "'6789'" in summary
+    assert "56789" not in summary

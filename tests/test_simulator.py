@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -72,7 +73,7 @@ def test_another_process_gives_the_same_records() -> None:
 
 
 def test_neither_simulator_nor_oracle_leans_on_what_they_judge() -> None:
-    judged = {"processor.reduce", "processor.packs", "processor.extract", "processor.pipeline"}
+    judged = {"processor.reduce", "processor.packs", "processor.extract", "processor.pipeline", "processor.change"}
     for path in Path(simulator_package.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
@@ -237,6 +238,18 @@ def test_every_recipient_is_from_the_one_range() -> None:
 
     assert recipients
     assert all(recipient and is_simulated_number(recipient) for recipient in recipients)
+
+
+def test_every_number_in_a_good_record_is_from_the_one_range() -> None:
+    numbers = {
+        number
+        for record in traffic()
+        if record.poison is None
+        for number in re.findall(rb"(?:\+|%2B)\d{8,15}", record.value)
+    }
+
+    assert numbers
+    assert all(is_simulated_number(number.decode()) for number in numbers)
 
 
 @pytest.mark.parametrize(

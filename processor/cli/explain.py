@@ -49,7 +49,7 @@ Exit code 0 where all is understood, 1 where something would be a dead letter
 (with --jsonl always 0: the answer is in each line).
 """
 )
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb"), default="-")
 @click.option("--carrier", help="The file is a callback of this carrier; without it, a RawStatusEvent as JSON.")
 @click.option("--channel", help="The channel, where the callback does not say it: SMS, RCS, WHATSAPP.")
 @click.option("--content-type", default="", help="The callback's content type.")
@@ -70,7 +70,8 @@ def explain(
 ) -> int:
     """Say what a carrier's callback or report means, by which rule, and which changes it would give.
 
-    FILE is a callback's body (with --carrier), or a RawStatusEvent as JSON; - is standard input.
+    FILE is a callback's body (with --carrier), or a RawStatusEvent as JSON; - is standard input,
+    and so is none.
     """
     if jsonl and (carrier or channel or query or content_type):
         raise click.UsageError("with --jsonl each line names its own carrier, channel, content type and query")

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from processor.model import RawCallback
+from processor.simulator.addresses import SENDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,7 +141,7 @@ def _termii(events: Sequence[RawStatusEvent]) -> str:
 def _meta(events: Sequence[RawStatusEvent]) -> str:
     value = {
         "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": "15550783881", "phone_number_id": events[0].sender},
+        "metadata": {"display_phone_number": _digits(SENDERS[0]), "phone_number_id": events[0].sender},
         "statuses": [_meta_status(event) for event in events],
     }
     change = {"value": value, "field": "messages"}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from processor.simulator.oracle import Oracle
 
 SAMPLES_MAX: Final = 10
+ID_TAIL: Final = 4
+"""Characters of a message id that a sample shows: enough to tell two apart, too few to say whose it is."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Verdict:
     extra: int = 0
     """Changes that nothing explains, such as one of a message that nobody sent."""
     samples: list[str] = field(default_factory=list)
-    """The first few of them in words. Message ids stand here, addresses never do."""
+    """The first few of them in words: of a message id only its last characters, of addresses nothing."""
 
     @property
     def equal(self) -> bool:
@@ -86,7 +88,7 @@ class _Court:
         """Note so many findings of one kind."""
         setattr(self.verdict, kind, getattr(self.verdict, kind) + count)
         if len(self.verdict.samples) < SAMPLES_MAX:
-            self.verdict.samples.append(f"{kind}: {key.carrier} {key.message_id!r}: {words}")
+            self.verdict.samples.append(f"{kind}: {key.carrier} …{key.message_id[-ID_TAIL:]!r}: {words}")
 
     def read(self, changes: Iterable[StatusChange]) -> dict[ChangeKey, list[Step]]:
         """Sort changes by message, each change once."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.simulator import callbacks
+from processor.simulator.addresses import SENDERS
 from processor.simulator.shapes import FAILURES, Beat
 from processor.status import Channel, Status
 
@@ -118,7 +119,7 @@ VOICES: Final = (
         tells_time=False,
         accounts=_TWILIO_ACCOUNTS,
         channel_texts=("SMS", "sms"),
-        sender="+15017250604",
+        sender=SENDERS[0],
         foreign_word="read",
     ),
     Voice(
@@ -167,7 +168,7 @@ VOICES: Final = (
         tells_time=False,
         accounts=_TWILIO_ACCOUNTS,
         channel_texts=("WHATSAPP", "whatsapp"),
-        sender="+15017250605",
+        sender=SENDERS[1],
     ),
     Voice(
         "vonage",
