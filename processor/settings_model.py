@@ -331,7 +331,7 @@ class Settings(BaseSettings):
     )
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
         default="auto",
-        description="classic works with every broker, consumer (KIP-848) from Kafka 4.0 on; auto is classic for now",
+        description="classic works with every broker, consumer (KIP-848) from Kafka 4.0 on; auto takes classic",
     )
     batch: Batch = Batch()
     state: State = State()

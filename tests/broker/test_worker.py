@@ -43,7 +43,11 @@ def keyed(events: int, **shape: object) -> Simulator:
     return Simulator(SEED, events=events, callbacks=0.0, start_ms=START_MS, **shape)  # type: ignore[arg-type]  # by name, from a test
 
 
-def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(deployment: Deployment) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(
+    deployment: Deployment, protocol: str
+) -> None:
+    deployment.settings["GROUP_PROTOCOL"] = protocol
     deployment.create_topics()
     oracle = deployment.produce(keyed(30_000, poison=0.02))
 
