@@ -227,6 +227,11 @@ class WorkerProcess:
         if self._process.poll() is None:
             os.kill(self._process.pid, number)
 
+    @property
+    def exit_code(self) -> int | None:
+        """The process's exit code, None while it lives."""
+        return self._process.poll()
+
     def stop(self, timeout_s: float = 30) -> int:
         """Ask it to end, and return its exit code."""
         self.signal(signal.SIGTERM)
