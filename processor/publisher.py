@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +110,7 @@ class Publisher:
         """
         if self._producer is not None:
             self._producer.purge()
-            self._producer.close()
+            self.close()
         logger = logging.Logger("librdkafka.producer")  # noqa: LOG001  # private: only the doubt looks at it
         logger.addHandler(self._doubt)
         self._producer = self._make_producer(self._config, logger=logger)
@@ -183,9 +184,13 @@ class Publisher:
         return self._changelog_offsets
 
     def close(self) -> None:
-        """Close the client; an open transaction is left to its timeout or to the next start."""
+        """Close the client; an open transaction is left to its timeout or to the next start.
+
+        The client of a fenced producer complains once more here; what ended it has been raised already.
+        """
         if self._producer is not None:
-            self._producer.close()
+            with suppress(KafkaException):
+                self._producer.close()
             self._producer = None
 
     def _produce_batches(

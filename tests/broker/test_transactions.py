@@ -120,6 +120,7 @@ def test_a_worker_that_wakes_up_as_a_zombie_doubles_nothing(broker: Broker, tmp_
             )
             code = first.stop() if first.exit_code is None else first.exit_code
             assert code in {ExitCode.OK, ExitCode.UNKNOWN_OUTCOME}, first.log[-2000:]
+            assert "Traceback" not in first.log
             assert second.stop() == 0
 
     assert_exact(deployment, oracle)
