@@ -6,12 +6,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer
+import structlog
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
 from processor.assignment import Assignment, AssignmentOptions
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
+from processor.kafka_errors import describe
 from processor.pipeline import RETENTION_MS, Pipeline
 from processor.publisher import OutputTopics, Publisher
 from processor.reduce import REPLIES_MAX
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from processor.packs import Packs
     from processor.pipeline import Observer
     from processor.registry import Registry
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +93,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
         closing.callback(publisher.close)
         publisher.start()
-        consumer = Consumer(dict(plan.clients.consumer))
+        consumer = Consumer({**plan.clients.consumer, "error_cb": _log_error})
         closing.callback(consumer.close)
         yield Worker(
             consumer=consumer,
@@ -107,6 +112,11 @@ def worker(plan: Plan) -> Iterator[Worker]:
                 dead_letter_limit=plan.limit,
             ),
         )
+
+
+def _log_error(error: KafkaError) -> None:
+    """Log what the client reports between calls; without this it would raise a fatal error out of any of them."""
+    _log.warning("client error", error=describe(error))
 
 
 def _assignment_options(plan: Plan) -> AssignmentOptions:

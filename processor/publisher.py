@@ -113,7 +113,7 @@ class Publisher:
             self.close()
         logger = logging.Logger("librdkafka.producer")  # noqa: LOG001  # private: only the doubt looks at it
         logger.addHandler(self._doubt)
-        self._producer = self._make_producer(self._config, logger=logger)
+        self._producer = self._make_producer({**self._config, "error_cb": self._on_error}, logger=logger)
         self.producers_started += 1
         deadline = time.monotonic() + deadline_s
         while True:
@@ -226,6 +226,14 @@ class Publisher:
             headers.append((ERRORS_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))
             value = value[: max(0, room - 128)]
         return key, value, headers
+
+    def _on_error(self, _: KafkaError) -> None:
+        """Take what the client reports between calls; the next transactional call says what it means.
+
+        Without this callback the client raises a fatal error out of whatever call serves its events, in the middle of
+        delivery callbacks, and what then surfaces is a SystemError.
+        """
+        self._doubt.doubted = True
 
     def _on_changelog_delivery(self, error: KafkaError | None, message: Message) -> None:
         # A callback that raises would hide the result of the commit; a failed delivery fails the commit anyway.
