@@ -19,7 +19,7 @@ from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from confluent_kafka import Message
     from confluent_kafka.admin import AdminClient
@@ -79,8 +79,10 @@ class Restore:
 class ChangelogReader:
     """Restores stores from their changelog partitions, read_committed, a bounded chunk for each step."""
 
-    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
-        self._consumer = Consumer(dict(config))
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer
+    ) -> None:
+        self._consumer = make_consumer(dict(config))
         self._topic = topic
         self._restores: dict[int, Restore] = {}
         self.records_restored = 0

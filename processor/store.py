@@ -19,7 +19,7 @@ from processor.errors import ExitCode, FatalError
 from processor.state_codec import decode_state, encode_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from processor.model import MessageState
@@ -46,7 +46,13 @@ class StoreIdentity:
 class StatePartition:
     """State of one partition. Not thread-safe: the worker's loop owns it."""
 
-    def __init__(self, directory: Path, identity: StoreIdentity, cache_entries: int = 100_000) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: StoreIdentity,
+        cache_entries: int = 100_000,
+        open_db: Callable[[Path], Rdict] | None = None,
+    ) -> None:
         """Open the store, or make an empty one where there is none.
 
         Raises:
@@ -62,7 +68,7 @@ class StatePartition:
         self._older: dict[str, MessageState] = {}
         self._generation_entries = max(1, cache_entries // 2)
         self._write_options = WriteOptions()
-        self._db = _open(directory)
+        self._db = (open_db or open_rocksdb)(directory)
         self._read_meta()
 
     def get(self, identity: str) -> MessageState | None:
@@ -175,7 +181,13 @@ def encode_staged(staged: dict[str, MessageState]) -> list[tuple[bytes, bytes]]:
     return [(identity.encode(), encode_state(state)) for identity, state in staged.items()]
 
 
-def _open(directory: Path) -> Rdict:
+def open_rocksdb(directory: Path) -> Rdict:
+    """Open a database, or make an empty one where there is none.
+
+    Raises:
+        StoreDoubtedError: What is there is broken.
+        FatalError: The directory cannot be used at all, or another process holds it.
+    """
     options = Options(raw_mode=True)
     options.create_if_missing(create_if_missing=True)
     # A plain bloom filter had no effect on reads of missing keys here; this one takes them to under a microsecond.

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, set_aside
+from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, open_rocksdb, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
+
+    from rocksdict import Rdict
 
 _log = structlog.get_logger(__name__)
 
@@ -19,17 +21,25 @@ _log = structlog.get_logger(__name__)
 class Stores:
     """Opens and closes the stores of the partitions that this worker holds."""
 
-    def __init__(self, directory: Path, identity: StoreIdentity, cache_entries: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: StoreIdentity,
+        cache_entries: int,
+        open_db: Callable[[Path], Rdict] = open_rocksdb,
+    ) -> None:
         """Keep what is needed.
 
         Args:
             directory: Where the partitions' directories are; this worker's alone.
             identity: Which changelog the stores mirror; the partition is filled in.
             cache_entries: Messages kept in memory for each partition.
+            open_db: Opens a database, so that a simulation can bring its own.
         """
         self._directory = directory
         self._identity = identity
         self._cache_entries = cache_entries
+        self._open_db = open_db
         self._open: dict[int, StatePartition] = {}
 
     def get(self, partition: int) -> StatePartition:
@@ -64,7 +74,8 @@ class Stores:
             self.close(partition)
 
     def _make(self, partition: int) -> StatePartition:
-        return StatePartition(self._path(partition), replace(self._identity, partition=partition), self._cache_entries)
+        identity = replace(self._identity, partition=partition)
+        return StatePartition(self._path(partition), identity, self._cache_entries, self._open_db)
 
     def _set_aside(self, partition: int, why: str) -> None:
         aside = set_aside(self._path(partition))

@@ -67,6 +67,7 @@ class Worker:
     telemetry: Telemetry
     options: LoopOptions
     clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
     _stopping: bool = False
     _viewed_at: float = 0.0
 
@@ -169,7 +170,7 @@ class Worker:
             return True
         if not done:
             self.assignment.rewind(list(batch))
-            time.sleep(_CALM_AFTER_ABORT_S)
+            self.sleep(_CALM_AFTER_ABORT_S)
         return done
 
     def _take_apart(self, batch: Batch, why: str, consumed_at: float) -> bool:
