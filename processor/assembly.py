@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _log = structlog.get_logger(__name__)
+_CLIENT_LOG: Final = logging.getLogger("librdkafka")
+"""librdkafka's own lines, which it would write to standard error as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
         closing.callback(publisher.close)
         publisher.start()
-        consumer = Consumer({**plan.clients.consumer, "error_cb": _log_error})
+        consumer = Consumer({**plan.clients.consumer, "error_cb": _log_error}, logger=_CLIENT_LOG)
         closing.callback(consumer.close)
         yield Worker(
             consumer=consumer,

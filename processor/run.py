@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ from processor import topics
 from processor.assembly import ClientConfigs, Plan, worker
 from processor.books import DeadLetterLimit
 from processor.errors import ExitCode, FatalError, PackError, TransientError
+from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try
 from processor.pack_files import builtin_texts, texts_of
 from processor.packs import Packs
 from processor.publisher import OutputTopics
@@ -63,14 +65,41 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
         plan = make_plan(settings, telemetry, reset_state=reset_state)
         closing.enter_context(_pages(settings, telemetry))
         signals = closing.enter_context(_Signals())
-        started = closing.enter_context(worker(plan))
+        first, *others = protocols_to_try(settings.group_protocol, plan.clients.admin)
+        try:
+            # What is tried is the real thing: the group's first answer tells.
+            _turn(with_protocol(plan, settings, first), settings, signals)
+        except ProtocolRefusedError as refusal:
+            if not others:
+                raise FatalError(
+                    f"the brokers do not take group_protocol={first} ({refusal}); set group_protocol=auto",
+                    ExitCode.SETTINGS,
+                ) from refusal
+            _log.info("the group coordinator does not take this protocol", group_protocol=first, why=str(refusal))
+            _turn(with_protocol(plan, settings, others[0]), settings, signals)
+    return ExitCode.OK
+
+
+def with_protocol(plan: Plan, settings: Settings, protocol: str) -> Plan:
+    """Return the plan of a worker that speaks this group protocol."""
+    clients = replace(plan.clients, consumer=consumer_config(settings, protocol))
+    return replace(plan, clients=clients, incremental=protocol == CONSUMER)
+
+
+def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
+    with worker(plan) as started:
         signals.tell(started)
         started.subscribe(plan.raw)
         spare_the_collector()
-        _log.info("running", version=processor.__version__, group=settings.group, partitions=plan.partitions)
+        _log.info(
+            "running",
+            version=processor.__version__,
+            group=settings.group,
+            group_protocol=CONSUMER if plan.incremental else CLASSIC,
+            partitions=plan.partitions,
+        )
         started.run()
         _log.info("stopping: leaving the group")
-    return ExitCode.OK
 
 
 def spare_the_collector() -> None:

@@ -28,7 +28,7 @@ OWNED: Final[dict[str, str]] = {
     "group.protocol": "use group_protocol",
     "group.remote.assignor": "the worker sets it, state and input have to go to the same worker",
     "partition.assignment.strategy": "the worker sets it, state and input have to go to the same worker",
-    "group.instance.id": "static membership fences the wrong worker in one of the two protocols",
+    "group.instance.id": "static_membership sets it, for each worker its own",
     "client.rack": "reads from followers lag behind, and a restore has to see the log's end",
     "enable.auto.commit": _EXACTLY_ONCE,
     "auto.commit.interval.ms": _EXACTLY_ONCE,
@@ -163,10 +163,10 @@ def _client_id(settings: Settings) -> dict[str, Plain]:
 def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, Plain]:
     """Return the settings of the consumer of raw and rekeyed topics.
 
-    `group_protocol` is what the broker was found to have where the setting is auto; classic where neither says.
+    `group_protocol` is what is tried where the setting is auto, `classic` or `consumer`.
     """
-    protocol = settings.group_protocol if settings.group_protocol != "auto" else group_protocol or "classic"
-    classic = protocol == "classic"
+    protocol = group_protocol or settings.group_protocol
+    classic = protocol != "consumer"
     group = (
         {"group.protocol": "classic", "partition.assignment.strategy": "range"}
         if classic
@@ -178,6 +178,7 @@ def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, P
         "fetch.message.max.bytes": 4_194_304,
         **_without(settings, frozenset() if classic else _CLASSIC_ONLY),
         **group,
+        **({"group.instance.id": transactional_id(settings)} if settings.static_membership else {}),
         "group.id": settings.group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,

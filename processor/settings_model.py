@@ -331,7 +331,14 @@ class Settings(BaseSettings):
     )
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
         default="auto",
-        description="classic works with every broker, consumer (KIP-848) from Kafka 4.0 on; auto takes classic",
+        description="classic works with every broker, consumer (KIP-848) from Kafka 4.0 on; auto takes the newer one "
+        "where the brokers have it",
+    )
+    static_membership: bool = Field(
+        default=False,
+        description="Whether a worker joins under its own fixed group.instance.id, so that a quick restart moves no "
+        "partition; a trap under the consumer protocol: a killed worker's restart is refused until its session times "
+        "out",
     )
     batch: Batch = Batch()
     state: State = State()

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from processor.books import encode_books
 from processor.errors import ExitCode, FatalError, TransientError
+from processor.group_protocol import ProtocolRefusedError, is_refusal
 from processor.kafka_errors import describe
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
@@ -98,6 +99,7 @@ class Worker:
 
         Raises:
             FatalError: The worker cannot go on.
+            ProtocolRefusedError: The coordinator does not take members of this group protocol.
         """
         while not self._stopping:
             self.run_once()
@@ -142,7 +144,10 @@ class Worker:
                 "were deleted before they were processed; set the group's offset by hand to go on",
                 ExitCode.STATE_REFUSED,
             )
-        if error.fatal():
+        # A fatal error that comes as an event has no flag, only this code; what it is stands in its text.
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+            if is_refusal(error):
+                raise ProtocolRefusedError(describe(error))
             raise FatalError(f"the consumer cannot go on ({describe(error)}); start again", ExitCode.UNKNOWN_OUTCOME)
         if error.code() in {
             KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -375,3 +375,9 @@ def test_the_registrys_password_goes_to_its_client_only(tmp_path: Path) -> None:
 
 def test_the_page_of_settings_is_fresh() -> None:
     assert PAGE.read_text(encoding="utf-8") == settings_page()
+
+
+def test_static_membership_gives_each_worker_an_id_of_its_own() -> None:
+    assert "group.instance.id" not in consumer_config(Settings(ordinal=3))
+    config = consumer_config(Settings(ordinal=3, static_membership=True), "consumer")
+    assert config["group.instance.id"] == "status-processor-status-processor-3"
