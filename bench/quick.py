@@ -56,7 +56,7 @@ def main() -> None:
         measure = _limit if options.one == "limit" else _ours
         print(json.dumps(measure(options.bootstrap, options.raw, options.events)))
         return
-    with _broker() as bootstrap:
+    with running_broker() as bootstrap:
         raw = f"bench-{uuid.uuid4().hex[:6]}"
         records = _fill(bootstrap, raw, options)
         codec = "pure Python" if SPEEDUPS is None else "C extension"
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _broker() -> Iterator[str]:
+def running_broker() -> Iterator[str]:
     """Use the broker that is given, else start one from Maven Central."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:

@@ -17,8 +17,11 @@ from processor.codec import ChangeEncoder, Decoder
 from processor.kafka_errors import describe
 from processor.pipeline import RETENTION_MS, Pipeline
 from processor.publisher import OutputTopics, Publisher
+from processor.purge import Purge
 from processor.reduce import REPLIES_MAX
+from processor.restore_report import RestoreReport
 from processor.schema_supply import SchemaSupply
+from processor.standby import Standbys
 from processor.store import StoreIdentity
 from processor.stores import Stores
 from processor.telemetry import Telemetry
@@ -47,6 +50,7 @@ class ClientConfigs:
     producer: Mapping[str, Any]
     admin: Mapping[str, Any]
     changelog: Mapping[str, Any]
+    standby: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,10 @@ class Plan:
     start_earliest: bool = True
     incremental: bool = False
     reset_state: bool = False
+    standbys: int = 0
+    state_keep_ms: int = RETENTION_MS
+    """How long an entry stays in the local store after the changelog got it."""
+    tombstones_ms: int = 24 * 3600 * 1000
     registry: Registry | None = None
     change_frame: bytes | None = None
     observe: Observer | None = None
@@ -89,8 +97,13 @@ def worker(plan: Plan) -> Iterator[Worker]:
             max(1000, plan.cache_entries // plan.partitions),
         )
         closing.callback(stores.close_all_but)
-        reader = ChangelogReader(plan.clients.changelog, plan.topics.state)
+        reader = ChangelogReader(plan.clients.changelog, plan.topics.state, stores.rebuild)
         closing.callback(reader.close)
+        followers = ChangelogReader(plan.clients.standby, plan.topics.state, stores.rebuild)
+        closing.callback(followers.close)
+        standbys = Standbys(followers, stores, plan.partitions, plan.standbys)
+        report = RestoreReport()
+        closing.callback(report.close)
         publisher = Publisher(
             plan.clients.producer, plan.topics, ChangeEncoder(plan.change_frame), budget_s=plan.transaction_budget_s
         )
@@ -101,13 +114,15 @@ def worker(plan: Plan) -> Iterator[Worker]:
         yield Worker(
             consumer=consumer,
             assignment=Assignment(
-                consumer, AdminClient(dict(plan.clients.admin)), reader, stores, _assignment_options(plan)
+                consumer, AdminClient(dict(plan.clients.admin)), reader, stores, standbys, _assignment_options(plan)
             ),
             reader=reader,
             publisher=publisher,
             pipeline=Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe),
             schemas=SchemaSupply(decoder, plan.registry),
             telemetry=plan.telemetry,
+            purge=Purge(plan.state_keep_ms),
+            report=report,
             options=LoopOptions(
                 rekeyed=plan.topics.rekeyed,
                 records_max=plan.records_max,
@@ -131,4 +146,6 @@ def _assignment_options(plan: Plan) -> AssignmentOptions:
         start_earliest=plan.start_earliest,
         incremental=plan.incremental,
         reset_state=plan.reset_state,
+        raw=tuple(plan.raw),
+        tombstones_ms=plan.tombstones_ms,
     )

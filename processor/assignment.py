@@ -9,11 +9,16 @@ between two batches, so a restore never holds up the partitions that work. A par
    the new owner never reads;
 3. restore up to it; then seek to the committed offset and resume.
 
+Stores stay open over a rebalance and are closed, or followed as standbys, only when everything has settled; a store
+that turns out to be broken is set aside, and its partition starts again while the others work.
+
 An offset always means the next record. Positions are this module's own; the client's are never used.
 """
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,20 +29,24 @@ from processor.books import Books, decode_books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import describe, error_of
+from processor.store import StoreDoubtedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
 
     from processor.changelog import ChangelogReader, Watermarks
+    from processor.standby import Standbys
     from processor.store import StatePartition
     from processor.stores import Stores
 
 _log = structlog.get_logger(__name__)
 
 _CALL_S = 5.0
+_CHUNK_AT_WORK = 5_000
+"""Changelog records of one step while other partitions are at work: some 15 ms."""
 
 Input = tuple[str, int]
 """An input partition: topic and number."""
@@ -65,6 +74,10 @@ class AssignmentOptions:
     incremental: bool
     """Whether the group protocol is KIP-848's, which assigns increments."""
     reset_state: bool = False
+    raw: tuple[str, ...] = ()
+    """Raw topics as subscribed; one that starts with ^ is a regular expression."""
+    tombstones_ms: int = 24 * 3600 * 1000
+    """How long the changelog keeps a tombstone: its delete.retention.ms."""
 
 
 class Assignment:
@@ -76,18 +89,25 @@ class Assignment:
         admin: AdminClient,
         reader: ChangelogReader,
         stores: Stores,
+        standbys: Standbys,
         options: AssignmentOptions,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.inputs: dict[Input, Progress] = {}
+        self.adopted: set[Input] = set()
+        """Inputs whose books named another changelog, which --reset-state accepts; to be committed with the new id."""
         self.ready: dict[int, StatePartition] = {}
         """Stores that are restored, by partition."""
         self._consumer = consumer
         self._admin = admin
         self._reader = reader
-        self._stores = stores
+        self.stores = stores
+        self.standbys = standbys
         self._options = options
+        self._clock = clock
         self._partition_counts: dict[str, int] = {}
         self._stale_counts = False
+        self._settled = True
         self._waiting_stores: set[int] = set()
 
     # Callbacks: run inside the consumer's poll, never while a transaction is open.
@@ -95,6 +115,7 @@ class Assignment:
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions over, paused; `step` starts them."""
         self._stale_counts = True
+        self._settled = False
         paused = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
         if self._options.incremental:
             consumer.incremental_assign(paused)
@@ -106,13 +127,13 @@ class Assignment:
             self.inputs[tp.topic, tp.partition] = Progress()
             if tp.topic == self._options.rekeyed:
                 self._waiting_stores.add(tp.partition)
-        if not self._options.incremental:
-            self._stores.close_all_but(self._waiting_stores)
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let partitions go; their stores stay on disk, so coming back costs only the changelog's tail."""
+        self._settled = False
         for tp in partitions:
             self.inputs.pop((tp.topic, tp.partition), None)
+            self.adopted.discard((tp.topic, tp.partition))
             if tp.topic == self._options.rekeyed:
                 self._drop_store(tp.partition)
         if self._options.incremental:
@@ -128,11 +149,9 @@ class Assignment:
         self._waiting_stores.discard(partition)
         self._reader.cancel(partition)
         self.ready.pop(partition, None)
-        if self._options.incremental:
-            self._stores.close(partition)
+        # Whatever needs no state is resumed by the next step.
         for (topic, number), progress in self.inputs.items():
-            in_place = self._partition_counts.get(topic) == self._options.partitions
-            if number == partition and progress.running and in_place:
+            if number == partition and progress.running:
                 progress.running = False
                 self._consumer.pause([TopicPartition(topic, number)])
 
@@ -160,11 +179,29 @@ class Assignment:
         try:
             self._read_committed()
             self._open_stores()
-            for partition in self._reader.step(0.05 if self.is_idle else 0.0):
-                self.ready[partition] = self._stores.get(partition)
+            self._take(self._restore())
             self._resume()
+            self._settle()
+            self.standbys.step()
+        except StoreDoubtedError as doubt:
+            self.rebuild(doubt)
         except TransientError as error:
             _log.info("waiting for the broker", error=str(error))  # The next step asks again.
+
+    def rebuild(self, doubt: StoreDoubtedError) -> None:
+        """Set a broken store aside and let its partition, or its standby, begin again with an empty one."""
+        partition = doubt.partition
+        if partition in self.standbys.followed:
+            self.standbys.promote(partition)
+            self._settled = False
+        self._drop_store(partition)
+        self.stores.rebuild(partition, doubt.why)
+        if (self._options.rekeyed, partition) in self.inputs:
+            self._waiting_stores.add(partition)
+
+    def open_stores(self) -> list[StatePartition]:
+        """Return the stores that are restored or followed, so that old entries can be deleted from them."""
+        return [*self.ready.values(), *(self.stores.get(partition) for partition in self.standbys.followed)]
 
     def states_for(self, topic: str, partition: int) -> StatePartition | None:
         """Return the state in which events of an input are reduced in place, None where they must be forwarded."""
@@ -184,7 +221,7 @@ class Assignment:
         unknown = [key for key, progress in self.inputs.items() if progress.next_offset is None]
         if not unknown:
             return
-        raws = {topic for topic, _ in self.inputs if self._reduces_in_place(topic)}
+        raws = {topic for topic in self._raw_topics() if self._reduces_in_place(topic)}
         # Also those that this worker does not own: a predecessor's transaction on them must have ended.
         related = {(topic, number) for _, number in unknown for topic in raws} - set(unknown)
         try:
@@ -204,7 +241,8 @@ class Assignment:
     def _start_at(self, progress: Progress, committed: TopicPartition) -> None:
         books = decode_books(committed.metadata)
         mine = self._options.state_topic_id
-        if books is not None and books.state_topic_id != mine and not self._options.reset_state:
+        foreign = books is not None and books.state_topic_id != mine
+        if foreign and not self._options.reset_state:
             raise FatalError(
                 f"the offsets of {committed.topic}[{committed.partition}] belong to another {self._options.state} than "
                 "the one that is there now: it was deleted or re-created, and what is known of messages is gone; "
@@ -215,6 +253,8 @@ class Assignment:
         progress.books = Books(start.records, start.events, start.outcomes, start.window, mine)
         if committed.offset >= 0:
             progress.next_offset = committed.offset
+            if foreign:
+                self.adopted.add((committed.topic, committed.partition))
             return
         try:
             low, high = self._consumer.get_watermark_offsets(committed, timeout=_CALL_S)
@@ -235,24 +275,58 @@ class Assignment:
         for partition in opening:
             self._begin_restore(partition, ends[partition])
             self._waiting_stores.discard(partition)
+        left = sum((restore.end or 0) - restore.start for restore in self._reader.restores.values())
+        _log.info("restore begins", partitions=opening, offsets_left=left)
 
     def _begin_restore(self, partition: int, end: Watermarks) -> None:
-        store = self._stores.open(partition)
-        if store.offset > end.high:
-            if not self._options.reset_state:
-                raise FatalError(
-                    f"the local state of partition {partition} has read {self._options.state} up to offset "
-                    f"{store.offset}, but it ends at {end.high}: records were lost or the topic was re-created; "
-                    "restore it, or accept that messages begin again with --reset-state",
-                    ExitCode.STATE_REFUSED,
-                )
-            store = self._stores.rebuild(partition, "it is ahead of the changelog")
-        elif store.offset and store.offset < end.low:
-            store = self._stores.rebuild(partition, "the changelog no longer has what follows")
+        self.standbys.promote(partition)
+        store = self.stores.open(partition)
+        if store.offset > end.high and not self._options.reset_state:
+            raise FatalError(
+                f"the local state of partition {partition} has read {self._options.state} up to offset "
+                f"{store.offset}, but it ends at {end.high}: records were lost or the topic was re-created; "
+                "restore it, or accept that messages begin again with --reset-state",
+                ExitCode.STATE_REFUSED,
+            )
+        why = self._useless(store, end)
+        if why is not None:
+            store = self.stores.rebuild(partition, why)
         if end.high <= end.low and store.offset == 0:
             self.ready[partition] = store
             return
         self._reader.begin(store, end.high)
+
+    def _useless(self, store: StatePartition, end: Watermarks) -> str | None:
+        """Tell why a store cannot be brought up to date from the changelog, None where it can."""
+        if store.offset > end.high:
+            return "it is ahead of the changelog"
+        if 0 < store.offset < end.low:
+            return "the changelog no longer has what follows it"
+        # One offset more than it holds is the marker of its last transaction: nothing that it could have missed.
+        missed_some = 0 < store.offset < end.high - 1
+        if missed_some and self._clock() * 1000 - store.seen_ms > self._options.tombstones_ms / 2:
+            return "it has slept so long that the changelog may have dropped tombstones"
+        return None
+
+    def _take(self, restored: list[int]) -> None:
+        for partition in restored:
+            self.ready[partition] = self.stores.get(partition)
+        if restored:
+            _log.info("restore complete", partitions=restored, left=len(self._reader.restores))
+
+    def _restore(self) -> list[int]:
+        if self.is_idle:
+            return self._reader.step(0.05)
+        return self._reader.step(0.0, _CHUNK_AT_WORK)
+
+    def _settle(self) -> None:
+        """When no partition waits for its state, follow the neighbours and close all stores but these."""
+        if self._settled or self.is_restoring:
+            return
+        own = {number for topic, number in self.inputs if topic == self._options.rekeyed}
+        self.standbys.settle(own)
+        self.stores.close_all_but(own | set(self.standbys.followed))
+        self._settled = True
 
     def _resume(self) -> None:
         for (topic, partition), progress in self.inputs.items():
@@ -272,6 +346,19 @@ class Assignment:
 
     def _reduces_in_place(self, topic: str) -> bool:
         return topic != self._options.rekeyed and self._partitions_of(topic) == self._options.partitions
+
+    def _raw_topics(self) -> set[str]:
+        """Return all raw topics, also those of which this worker has no partition just now."""
+        topics = {topic for topic in self._options.raw if not topic.startswith("^")}
+        topics |= {topic for topic, _ in self.inputs} - {self._options.rekeyed}
+        patterns = [re.compile(topic) for topic in self._options.raw if topic.startswith("^")]
+        if patterns:
+            try:
+                known = self._consumer.list_topics(timeout=_CALL_S).topics
+            except KafkaException as exception:
+                raise TransientError(describe(error_of(exception))) from exception
+            topics |= {topic for topic in known if any(pattern.search(topic) for pattern in patterns)}
+        return topics
 
     def _partitions_of(self, topic: str) -> int:
         count = self._partition_counts.get(topic)

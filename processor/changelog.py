@@ -1,7 +1,8 @@
-"""Reading the state changelog: where it ends, and a reader that restores several partitions a chunk at a time."""
+"""Reading the state changelog: where it ends, and a reader that fills stores from it, a bounded chunk at a time."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe
+from processor.kafka_errors import describe, is_out_of_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from processor.store import StatePartition
 
 CHUNK_RECORDS: Final = 20_000
+"""Records of one step: some 60 ms of work."""
 _ADMIN_S: Final = 10.0
 
 
@@ -57,8 +59,19 @@ def watermarks(admin: AdminClient, topic: str, partitions: Iterable[int]) -> dic
         try:
             ends.append({tp.partition: future.result(_ADMIN_S).offset for tp, future in answers.items()})
         except (KafkaException, TimeoutError) as error:
+            _look_for_leaders(admin, topic)
             raise TransientError(f"cannot read the ends of {topic}: {error}") from error
     return {partition: Watermarks(low, ends[1][partition]) for partition, low in ends[0].items()}
+
+
+def _look_for_leaders(admin: AdminClient, topic: str) -> None:
+    """Let the client learn who leads now.
+
+    It does not by itself: after a change of leader it names the old epoch, and is refused, until its metadata is 15
+    minutes old.
+    """
+    with suppress(KafkaException):
+        admin.list_topics(topic, timeout=_ADMIN_S)
 
 
 @dataclass(slots=True)
@@ -67,23 +80,43 @@ class Restore:
 
     store: StatePartition
     start: int
-    end: int
+    end: int | None
+    """The high watermark that was asked for after the stable offsets; None where the changelog is followed without
+    an end, for a standby."""
 
     @property
     def share(self) -> float:
         """How far it is, from 0 to 1."""
-        span = self.end - self.start
+        span = (self.end or 0) - self.start
         return 1.0 if span <= 0 else min(1.0, (self.store.offset - self.start) / span)
 
 
 class ChangelogReader:
-    """Restores stores from their changelog partitions, read_committed, a bounded chunk for each step."""
+    """Fills stores from their changelog partitions, read_committed, a bounded chunk for each step.
+
+    One that ran into records which retention has deleted meanwhile begins again with an empty store.
+    """
 
     def __init__(
-        self, config: Mapping[str, Any], topic: str, make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        rebuild: Callable[[int, str], StatePartition],
+        make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
-        self._consumer = make_consumer(dict(config))
+        """Keep what is needed; the client is made when there is something to read.
+
+        Args:
+            config: librdkafka's settings for it.
+            topic: The changelog.
+            rebuild: Sets a partition's store aside, saying why, and returns an empty one.
+            make_consumer: Makes the client, so that a simulation can bring its own.
+        """
+        self._config = dict(config)
+        self._make_consumer = make_consumer
+        self._client: Consumer | None = None
         self._topic = topic
+        self._rebuild = rebuild
         self._restores: dict[int, Restore] = {}
         self.records_restored = 0
 
@@ -92,17 +125,19 @@ class ChangelogReader:
         """What is under way, by partition."""
         return self._restores
 
-    def begin(self, store: StatePartition, end: int) -> None:
-        """Restore a store up to `end`, the high watermark that was asked for after the stable offsets."""
-        self._restores[store.identity.partition] = Restore(store, store.offset, end)
-        self._reassign()
+    def begin(self, store: StatePartition, end: int | None) -> None:
+        """Fill a store up to `end`, the high watermark that was asked for after the stable offsets, or without end."""
+        partition = store.identity.partition
+        self.cancel(partition)
+        self._restores[partition] = Restore(store, store.offset, end)
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, store.offset or OFFSET_BEGINNING)])
 
     def cancel(self, partition: int) -> None:
-        """Stop restoring a partition that was revoked."""
+        """Stop with a partition; what it has read stays in its store."""
         if self._restores.pop(partition, None) is not None:
-            self._reassign()
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
-    def step(self, timeout_s: float) -> list[int]:
+    def step(self, timeout_s: float, records_max: int = CHUNK_RECORDS) -> list[int]:
         """Read and apply one chunk; return the partitions that are complete now.
 
         A partition is complete when an end-of-partition event, which a read_committed reader gets only once all
@@ -110,62 +145,66 @@ class ChangelogReader:
 
         Raises:
             FatalError: The changelog cannot be read.
+            StoreDoubtedError: A store cannot be written.
         """
         if not self._restores:
             return []
         complete: list[int] = []
         chunks: dict[int, list[Message]] = {}
-        for message in self._consumer.consume(CHUNK_RECORDS, timeout_s):
+        for message in self._consumer.consume(records_max, timeout_s):
             partition = message.partition()
             if partition is None or partition not in self._restores:
                 continue
-            if message.error() is None:
+            error = message.error()
+            if error is None:
                 chunks.setdefault(partition, []).append(message)
-            elif self._is_end(message):
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
                 self._apply(partition, chunks.pop(partition, []))
                 if self._reached(partition, message.offset() or 0):
                     complete.append(partition)
+            else:
+                chunks.pop(partition, None)
+                self._on_error(partition, error)
         for partition, messages in chunks.items():
             self._apply(partition, messages)
         for partition in complete:
-            del self._restores[partition]
-        if complete:
-            self._reassign()
+            self._restores[partition].store.settle()
+            self.cancel(partition)
         return complete
-
-    def _is_end(self, message: Message) -> bool:
-        error = message.error()
-        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            return error is not None
-        if error.retriable():
-            return False
-        raise FatalError(f"cannot read {self._topic}[{message.partition()}] ({describe(error)})", ExitCode.UNAVAILABLE)
-
-    def _reached(self, partition: int, offset: int) -> bool:
-        restore = self._restores[partition]
-        if offset < restore.end:
-            return False
-        # Behind the last record only control records can be: the store has seen them too.
-        restore.store.restore((), offset)
-        return True
 
     def close(self) -> None:
         """Close the client."""
-        self._consumer.close()
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def _consumer(self) -> Consumer:
+        if self._client is None:
+            self._client = self._make_consumer(self._config)
+        return self._client
+
+    def _on_error(self, partition: int, error: KafkaError) -> None:
+        if is_out_of_range(error):
+            end = self._restores[partition].end
+            self.cancel(partition)
+            self.begin(self._rebuild(partition, "the changelog no longer has what follows it"), end)
+        elif not error.retriable():
+            raise FatalError(f"cannot read {self._topic}[{partition}] ({describe(error)})", ExitCode.UNAVAILABLE)
+
+    def _reached(self, partition: int, offset: int) -> bool:
+        restore = self._restores[partition]
+        if restore.end is None or offset < restore.end:
+            return False
+        # Behind the last record only control records can be: the store has seen them too.
+        restore.store.restore((), offset, restore.store.seen_ms)
+        return True
 
     def _apply(self, partition: int, messages: list[Message]) -> None:
         if not messages:
             return
-        offset = messages[-1].offset()
+        last = messages[-1]
+        offset = last.offset()
         assert offset is not None  # noqa: S101  # a record that was read has one
         records = [(key, message.value()) for message in messages if (key := message.key()) is not None]
-        self._restores[partition].store.restore(records, offset + 1)
+        self._restores[partition].store.restore(records, offset + 1, last.timestamp()[1])
         self.records_restored += len(messages)
-
-    def _reassign(self) -> None:
-        self._consumer.assign(
-            [
-                TopicPartition(self._topic, partition, restore.store.offset or OFFSET_BEGINNING)
-                for partition, restore in self._restores.items()
-            ]
-        )

@@ -202,6 +202,7 @@ def _plan(mock: Mock, directory: Path, watched: Watched, telemetry: Telemetry) -
             producer=producing,
             admin=mock.client(),
             changelog=reading | {"group.id": "demo-changelog", "enable.partition.eof": True},
+            standby=reading | {"group.id": "demo-changelog", "enable.partition.eof": True},
         ),
         raw=[RAW],
         topics=TOPICS,

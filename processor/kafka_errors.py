@@ -56,6 +56,11 @@ def is_denied(error: KafkaError) -> bool:
     return error.code() in _DENIED
 
 
+def is_out_of_range(error: KafkaError) -> bool:
+    """Tell whether a consumer stands at an offset that the log does not have."""
+    return error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+
+
 def describe(error: KafkaError) -> str:
     """Return the error as part of one line: its name and librdkafka's words."""
     return f"{error.name()}: {error.str()}"

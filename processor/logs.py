@@ -50,8 +50,7 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
         log_format: json, console, or auto: console on a terminal.
         stream: Where to write; standard error where it is None.
     """
-    stream = stream or sys.stderr
-    on_terminal = stream.isatty()
+    on_terminal = (stream or sys.stderr).isatty()
     console = log_format == "console" or (log_format == "auto" and on_terminal)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -75,7 +74,7 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
     if console:
         colours = on_terminal and not os.environ.get("NO_COLOR")
         renderer = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0)
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(stream) if stream is not None else _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -85,6 +84,18 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment: a progress bar stands in for it, to keep lines above itself."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        """Take no other."""
 
 
 def clean(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:

@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -51,6 +51,14 @@ class OutputTopics:
     state: str
     rekeyed: str
     dead_letter_bytes_max: int = 1_000_000
+
+
+class Reached(NamedTuple):
+    """How far a changelog partition reaches after a transaction."""
+
+    next_offset: int
+    appended_ms: int
+    """When the broker appended the last record."""
 
 
 class DoubtfulConnection(logging.Handler):
@@ -99,7 +107,7 @@ class Publisher:
         self._make_producer = make_producer
         self._doubt = DoubtfulConnection()
         self._producer: Producer | None = None
-        self._changelog_offsets: dict[int, int] = {}
+        self._reached: dict[int, Reached] = {}
         self.producers_started = 0
 
     def start(self, deadline_s: float = 60.0) -> None:
@@ -140,7 +148,7 @@ class Publisher:
         staged: Mapping[int, Sequence[tuple[bytes, bytes]]],
         offsets: Sequence[TopicPartition],
         group_metadata: object,
-    ) -> dict[int, int]:
+    ) -> dict[int, Reached]:
         """Publish everything in one transaction.
 
         1. A new producer, where a connection failed since the last transaction.
@@ -156,7 +164,7 @@ class Publisher:
             group_metadata: The consumer's, taken just now.
 
         Returns:
-            The changelog offset after the last record, by partition.
+            How far the changelog reaches now, by partition.
 
         Raises:
             TransientError: The transaction was aborted; rewind and try again.
@@ -168,7 +176,7 @@ class Publisher:
         producer = self._producer
         assert producer is not None  # noqa: S101
         deadline = time.monotonic() + self._budget_s
-        self._changelog_offsets = {}
+        self._reached = {}
         try:
             producer.begin_transaction()
             self._produce_batches(producer, outbox, staged)
@@ -181,7 +189,7 @@ class Publisher:
         except KafkaException as exception:
             self._abort(producer, error_of(exception), exception)
         producer.poll(0)
-        return self._changelog_offsets
+        return self._reached
 
     def close(self) -> None:
         """Close the client; an open transaction is left to its timeout or to the next start.
@@ -239,7 +247,7 @@ class Publisher:
         # A callback that raises would hide the result of the commit; a failed delivery fails the commit anyway.
         offset, partition = message.offset(), message.partition()
         if error is None and offset is not None and partition is not None:
-            self._changelog_offsets[partition] = offset + 1
+            self._reached[partition] = Reached(offset + 1, message.timestamp()[1])
 
     def _commit(self, producer: Producer) -> None:
         tries = 0

@@ -32,6 +32,7 @@ from processor.settings import (
     consumer_config,
     producer_config,
     registry_config,
+    standby_config,
     transactional_id,
 )
 from processor.telemetry import Telemetry
@@ -126,6 +127,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         producer=producer_config(settings),
         admin=admin_config(settings),
         changelog=changelog_config(settings),
+        standby=standby_config(settings),
     )
     admin = AdminClient(dict(clients.admin))
     cluster = _until_answered(lambda: topics.cluster_id(admin))
@@ -160,7 +162,9 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         commit_interval_s=settings.batch.commit_interval_ms / 1000,
         transaction_budget_s=settings.transaction.budget_s,
         start_earliest=settings.start_offset == "earliest",
-        incremental=settings.group_protocol == "consumer",
+        standbys=settings.state.standbys,
+        state_keep_ms=facts[names.state].keep_ms or topics.state_keep_ms(settings.state.retention_ms),
+        tombstones_ms=facts[names.state].tombstones_ms,
         reset_state=reset_state,
         registry=registry,
         change_frame=_change_frame(registry, names.changes),

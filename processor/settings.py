@@ -19,6 +19,7 @@ from processor.settings_kafka import (
     consumer_config,
     producer_config,
     registry_config,
+    standby_config,
     transactional_id,
 )
 from processor.settings_model import Settings
@@ -38,6 +39,7 @@ __all__ = [
     "load_with_origins",
     "producer_config",
     "registry_config",
+    "standby_config",
     "transactional_id",
 ]
 

@@ -188,6 +188,13 @@ class State(Table):
     retention: Annotated[Duration, AfterValidator(_retention)] = Field(
         default=timedelta(days=7), description="How long after its last change a message is remembered: 7d, 36h, P7D"
     )
+    standbys: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Warm standbys: replicas of the partitions next to a worker's own, so that taking one over reads "
+        "seconds of changelog; each costs twice the worker's own share of state in disk and reading",
+    )
     cache_entries: int = Field(default=100_000, ge=0, le=100_000_000, description="Messages held in memory")
 
     @property

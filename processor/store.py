@@ -4,6 +4,10 @@ Theory of operation: writes of an open transaction stay in the overlay, in memor
 committed does RocksDB get them, with the changelog offset they reach to, in one atomic batch (`apply`); an abort only
 forgets the overlay (`discard`). A crash in between is healed by reading the changelog from the stored offset. The
 store is a cache of the changelog and nothing more: on any doubt it is set aside and rebuilt.
+
+An entry on disk is the time at which the changelog got it, in seconds (4 bytes, big-endian), and the changelog's value.
+That time, and no other, decides when the entry is deleted (`purge`), as it does in the topic: a carrier's clock has no
+say. What is deleted late is harmless, since the core itself does not believe what is too old.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
-from processor.errors import ExitCode, FatalError
+from processor.errors import ExitCode, FatalError, ProcessorError
 from processor.state_codec import decode_state, encode_state
 
 if TYPE_CHECKING:
@@ -24,9 +29,10 @@ if TYPE_CHECKING:
 
     from processor.model import MessageState
 
-STORE_FORMAT: Final = 1
+STORE_FORMAT: Final = 2
 _META_KEY: Final = b"\0meta"
 """No identity starts with NUL: the first part of an identity is a carrier's name."""
+_STAMP: Final = Struct(">I")
 _BLOCK_CACHE_MB: Final = 8
 _WRITE_BUFFER_BYTES: Final = 8 << 20
 
@@ -41,6 +47,15 @@ class StoreIdentity:
     partition: int
     partitions: int
     store_format: int = STORE_FORMAT
+
+
+class Purged(NamedTuple):
+    """What one step of a purge has done."""
+
+    examined: int
+    removed: int
+    complete: bool
+    """Whether the step has reached the end of the store; the next one begins anew."""
 
 
 class StatePartition:
@@ -62,17 +77,29 @@ class StatePartition:
         self.identity = identity
         self.offset: int = 0
         """Next changelog offset to read."""
+        self.seen_ms: int = 0
+        """Time of the last changelog record that it holds; 0 where it holds none."""
         self._directory = directory
         self._overlay: dict[str, MessageState] = {}
         self._recent: dict[str, MessageState] = {}
         self._older: dict[str, MessageState] = {}
         self._generation_entries = max(1, cache_entries // 2)
-        self._write_options = WriteOptions()
-        self._db = (open_db or open_rocksdb)(directory)
+        self._durable = WriteOptions()
+        self._replaceable = WriteOptions()
+        self._replaceable.disable_wal = True  # type: ignore[method-assign,assignment]  # the stubs are wrong
+        self._purge_cursor = b""
+        try:
+            self._db = (open_db or open_rocksdb)(directory)
+        except DatabaseBrokenError as error:
+            raise StoreDoubtedError(identity.partition, str(error)) from error
         self._read_meta()
 
     def get(self, identity: str) -> MessageState | None:
-        """Return what is known of a message: staged, lately used, or on disk."""
+        """Return what is known of a message: staged, lately used, or on disk.
+
+        Raises:
+            StoreDoubtedError: The files cannot be read.
+        """
         state = self._overlay.get(identity)
         if state is not None:
             return state
@@ -81,10 +108,10 @@ class StatePartition:
             return state
         state = self._older.get(identity)
         if state is None:
-            value = self._db.get(identity.encode())
+            value = self._read(identity.encode())
             if value is None:
                 return None
-            state = decode_state(value)
+            state = decode_state(value[_STAMP.size :])
         self._remember(identity, state)
         return state
 
@@ -97,21 +124,75 @@ class StatePartition:
         """What the open transaction has written; the changelog gets exactly this."""
         return self._overlay
 
-    def apply(self, staged: Iterable[tuple[bytes, bytes]], next_offset: int) -> None:
-        """Write what was committed, as (key, value) bytes, and the changelog offset after it, in one atomic batch."""
-        self._write(staged, next_offset)
+    def apply(self, staged: Iterable[tuple[bytes, bytes]], next_offset: int, appended_ms: int) -> None:
+        """Write what was committed, as (key, value) bytes, and the changelog offset after it, in one atomic batch.
+
+        `appended_ms` is when the changelog got it.
+
+        Raises:
+            StoreDoubtedError: The files are broken.
+            FatalError: The disk takes nothing.
+        """
         if len(self._recent) + len(self._overlay) > self._generation_entries:
             self._older, self._recent = self._recent, {}
         self._recent.update(self._overlay)
         self._overlay = {}
+        batch = WriteBatch(raw_mode=True)
+        stamp = _STAMP.pack(appended_ms // 1000)
+        for key, value in staged:
+            batch.put(key, stamp + value)
+        self._write(batch, next_offset, appended_ms, self._durable)
 
     def discard(self) -> None:
         """Forget what was staged: its transaction was aborted."""
         self._overlay = {}
 
-    def restore(self, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
-        """Apply changelog records in order (None: a tombstone), up to `next_offset`."""
-        self._write(records, next_offset)
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]], next_offset: int, appended_ms: int) -> None:
+        """Apply changelog records in order (None: a tombstone), up to `next_offset`.
+
+        `appended_ms` is when the changelog got the last of them. Nothing is safe from a crash before `settle`.
+
+        Raises:
+            StoreDoubtedError: The files are broken.
+            FatalError: The disk takes nothing.
+        """
+        self._recent, self._older = {}, {}
+        batch = WriteBatch(raw_mode=True)
+        stamp = _STAMP.pack(appended_ms // 1000)
+        for key, value in records:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, stamp + value)
+        self._write(batch, next_offset, appended_ms, self._replaceable)
+
+    def settle(self) -> None:
+        """Bring what was restored to the disk: it has no log of its own, and must not lie behind what has one."""
+        self._do(self._db.flush)
+
+    def purge(self, before_ms: int, entries_max: int) -> Purged:
+        """Delete entries that the changelog got before a time; look at so many, from where the last step ended.
+
+        Raises:
+            StoreDoubtedError: The files are broken.
+            FatalError: The disk takes nothing.
+        """
+        before = before_ms // 1000
+        old: list[bytes] = []
+        examined = 0
+        entries = self._db.iter()
+        entries.seek(self._purge_cursor)
+        while entries.valid() and examined < entries_max:
+            key = entries.key()
+            if key != _META_KEY and _STAMP.unpack_from(entries.value())[0] < before:
+                old.append(key)
+            examined += 1
+            entries.next()
+        complete = not entries.valid()
+        self._purge_cursor = b"" if complete else entries.key()
+        if old:
+            self._delete(old)
+        return Purged(examined, len(old), complete)
 
     def entries(self) -> int:
         """Return RocksDB's estimate of the number of messages known."""
@@ -127,45 +208,72 @@ class StatePartition:
             self._older, self._recent = self._recent, {}
         self._recent[identity] = state
 
-    def _write(self, records: Iterable[tuple[bytes, bytes | None]], next_offset: int) -> None:
-        batch = WriteBatch(raw_mode=True)
-        for key, value in records:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        batch.put(_META_KEY, self._meta(next_offset))
+    def _read(self, key: bytes) -> bytes | None:
         try:
-            self._db.write(batch, self._write_options)
-        except Exception as error:  # rocksdict raises plain Exception for every I/O error
+            value: bytes | None = self._db.get(key)
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            raise StoreDoubtedError(self.identity.partition, str(error)) from error
+        return value
+
+    def _delete(self, keys: list[bytes]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key in keys:
+            batch.delete(key)
+            identity = key.decode()
+            self._recent.pop(identity, None)
+            self._older.pop(identity, None)
+        self._do(lambda: self._db.write(batch, self._durable))
+
+    def _write(self, batch: WriteBatch, next_offset: int, seen_ms: int, options: WriteOptions) -> None:
+        seen_ms = max(seen_ms, self.seen_ms)
+        meta = {**asdict(self.identity), "offset": next_offset, "seen_ms": seen_ms}
+        batch.put(_META_KEY, json.dumps(meta).encode())
+        self._do(lambda: self._db.write(batch, options))
+        self.offset, self.seen_ms = next_offset, seen_ms
+
+    def _do(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            if str(error).startswith("Corruption"):
+                raise StoreDoubtedError(self.identity.partition, str(error)) from error
             raise FatalError(
                 f"cannot write state under {self._directory}: {error}; free or repair the disk and start again",
                 ExitCode.FAILED,
             ) from error
-        self.offset = next_offset
-
-    def _meta(self, next_offset: int) -> bytes:
-        return json.dumps({**asdict(self.identity), "offset": next_offset}).encode()
 
     def _read_meta(self) -> None:
-        stored = self._db.get(_META_KEY)
+        stored = self._read(_META_KEY)
         if stored is None:
             if next(iter(self._db.keys()), None) is not None:
                 self._doubt("it does not say what it mirrors")
-            self._write((), 0)
+            self._write(WriteBatch(raw_mode=True), 0, 0, self._durable)
             return
-        meta = json.loads(stored)
-        self.offset = int(meta.pop("offset"))
-        if meta != asdict(self.identity):
-            self._doubt("it mirrors another changelog")
+        try:
+            meta = json.loads(stored)
+            self.offset, self.seen_ms = int(meta.pop("offset")), int(meta.pop("seen_ms", 0))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._doubt("its own description is broken")
+        for name, mine in asdict(self.identity).items():
+            if meta.get(name) != mine:
+                self._doubt(f"it is of another {name.replace('_', ' ')} ({meta.get(name)} instead of {mine})")
 
-    def _doubt(self, why: str) -> None:
+    def _doubt(self, why: str) -> NoReturn:
         self._db.close()
-        raise StoreDoubtedError(why)
+        raise StoreDoubtedError(self.identity.partition, why)
 
 
-class StoreDoubtedError(Exception):
+class DatabaseBrokenError(ProcessorError):
+    """The files of a database cannot be opened."""
+
+
+class StoreDoubtedError(ProcessorError):
     """A local store cannot be trusted; it is set aside and rebuilt from the changelog."""
+
+    def __init__(self, partition: int, why: str) -> None:
+        super().__init__(f"the local state of partition {partition} cannot be trusted: {why}")
+        self.partition = partition
+        self.why = why
 
 
 def set_aside(directory: Path) -> Path:
@@ -185,7 +293,7 @@ def open_rocksdb(directory: Path) -> Rdict:
     """Open a database, or make an empty one where there is none.
 
     Raises:
-        StoreDoubtedError: What is there is broken.
+        DatabaseBrokenError: What is there is broken.
         FatalError: The directory cannot be used at all, or another process holds it.
     """
     options = Options(raw_mode=True)
@@ -207,4 +315,4 @@ def open_rocksdb(directory: Path) -> Rdict:
                 f"another process holds the state in {directory}: give each worker a state directory of its own",
                 ExitCode.STATE_REFUSED,
             ) from error
-        raise StoreDoubtedError(str(error)) from error
+        raise DatabaseBrokenError(str(error)) from error

@@ -41,10 +41,17 @@ class Stores:
         self._cache_entries = cache_entries
         self._open_db = open_db
         self._open: dict[int, StatePartition] = {}
+        self.set_aside = 0
+        """Stores that could not be trusted, since the start."""
 
     def get(self, partition: int) -> StatePartition:
         """Return an open store."""
         return self._open[partition]
+
+    @property
+    def opened(self) -> Collection[int]:
+        """Partitions whose stores are open."""
+        return self._open.keys()
 
     def open(self, partition: int) -> StatePartition:
         """Open a store, or an empty one where what is there cannot be trusted."""
@@ -52,7 +59,7 @@ class Stores:
             try:
                 self._open[partition] = self._make(partition)
             except StoreDoubtedError as doubt:
-                self._set_aside(partition, str(doubt))
+                self._set_aside(partition, doubt.why)
                 self._open[partition] = self._make(partition)
         return self._open[partition]
 
@@ -79,6 +86,7 @@ class Stores:
 
     def _set_aside(self, partition: int, why: str) -> None:
         aside = set_aside(self._path(partition))
+        self.set_aside += 1
         _log.warning("local state set aside, rebuilding it", partition=partition, why=why, path=str(aside))
 
     def _path(self, partition: int) -> Path:

@@ -77,6 +77,17 @@ class PartitionView:
     restore_share: Mapping[int, float] = field(default_factory=dict)
     running: int = 0
     waiting: int = 0
+    standbys: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """What was done to the local stores since the start."""
+
+    restored: int = 0
+    followed: int = 0
+    purged: int = 0
+    set_aside: int = 0
 
 
 class Telemetry(Collector):
@@ -94,7 +105,7 @@ class Telemetry(Collector):
         self._latency = Histogram(SECONDS)
         self._transaction_seconds = Histogram(SECONDS)
         self._batch_records = Histogram(RECORDS)
-        self._restored = 0
+        self._stores = StoreCounts()
         self._producers = 0
         self.partitions = PartitionView()
 
@@ -129,11 +140,11 @@ class Telemetry(Collector):
         with self._lock:
             self._rebalances[kind] += 1
 
-    def progressed(self, view: PartitionView, restored: int, producers: int) -> None:
+    def progressed(self, view: PartitionView, stores: StoreCounts, producers: int) -> None:
         """Take over what the loop sees of its partitions now."""
         with self._lock:
             self.partitions = view
-            self._restored = restored
+            self._stores = stores
             self._producers = producers
 
     def collect(self) -> Iterator[Metric]:
@@ -167,9 +178,13 @@ class Telemetry(Collector):
             (((kind,), count) for kind, count in self._rebalances.items()),
         )
         yield _counter("status_processor_records", "Records consumed and committed.", (), [((), self._records)])
-        yield _counter(
-            "status_processor_restored_records", "Changelog records read to restore state.", (), [((), self._restored)]
-        )
+        for name, documentation, count in (
+            ("restored_records", "Changelog records read to restore state.", self._stores.restored),
+            ("standby_records", "Changelog records read for replicas of other workers' state.", self._stores.followed),
+            ("state_purged", "Entries of the local state deleted because they were too old.", self._stores.purged),
+            ("state_set_aside", "Local stores that could not be trusted and were rebuilt.", self._stores.set_aside),
+        ):
+            yield _counter(f"status_processor_{name}", documentation, (), [((), count)])
         yield _counter(
             "status_processor_producers_started",
             "Transactional producers made: one at start, one after each doubtful connection.",
@@ -216,6 +231,9 @@ class Telemetry(Collector):
             "Input partitions assigned, by whether they are being processed.",
             ("state",),
             [(("running",), view.running), (("waiting",), view.waiting)],
+        )
+        yield _gauge(
+            "status_processor_standby_partitions", "Partitions of which a replica is kept.", (), [((), view.standbys)]
         )
         yield InfoMetricFamily("status_processor_build", "The version that runs.", value={"version": self._version})
 

@@ -78,6 +78,17 @@ class TopicFacts:
         """Largest record batch that the topic takes."""
         return int(self.config.get("max.message.bytes", MESSAGE_BYTES_MAX))
 
+    @property
+    def keep_ms(self) -> int | None:
+        """How long the topic keeps a record; None where it deletes none by time, or its settings cannot be seen."""
+        retention = int(self.config.get("retention.ms", -1))
+        return retention if retention > 0 and "delete" in _policies(self.config) else None
+
+    @property
+    def tombstones_ms(self) -> int:
+        """How long the topic keeps a tombstone."""
+        return int(self.config.get("delete.retention.ms", DAY_MS))
+
 
 class Severity(StrEnum):
     """Whether a worker can run with a problem."""
@@ -99,6 +110,11 @@ class Problem:
         return f"{self.severity}: {self.topic}: {self.text}"
 
 
+def state_keep_ms(state_retention_ms: int) -> int:
+    """Return how long state is kept: its retention, the longest one of a raw record that may refer to it, and a day."""
+    return state_retention_ms + RAW_RETENTION_MS + DAY_MS
+
+
 def plan(names: OwnTopics, partitions: int, state_retention_ms: int, raw: Sequence[str] = ()) -> list[TopicSpec]:
     """Return the own topics as they should be, and the raw ones with as many partitions, which saves them a hop.
 
@@ -108,7 +124,7 @@ def plan(names: OwnTopics, partitions: int, state_retention_ms: int, raw: Sequen
     state = {
         "cleanup.policy": "compact,delete",
         "message.timestamp.type": "LogAppendTime",
-        "retention.ms": str(state_retention_ms + RAW_RETENTION_MS + DAY_MS),
+        "retention.ms": str(state_keep_ms(state_retention_ms)),
         "segment.ms": str(DAY_MS),
     }
     return [

@@ -16,11 +16,11 @@ from confluent_kafka import KafkaError, TopicPartition
 from processor.books import encode_books
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.group_protocol import ProtocolRefusedError, is_refusal
-from processor.kafka_errors import describe
+from processor.kafka_errors import describe, is_out_of_range
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
-from processor.store import encode_staged
-from processor.telemetry import PartitionView
+from processor.store import StoreDoubtedError, encode_staged
+from processor.telemetry import PartitionView, StoreCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from processor.changelog import ChangelogReader
     from processor.pipeline import Pipeline
     from processor.publisher import Publisher
+    from processor.purge import Purge
+    from processor.restore_report import RestoreReport
     from processor.schema_supply import SchemaSupply
     from processor.telemetry import Telemetry
 
@@ -66,6 +68,8 @@ class Worker:
     pipeline: Pipeline
     schemas: SchemaSupply
     telemetry: Telemetry
+    purge: Purge
+    report: RestoreReport
     options: LoopOptions
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -107,12 +111,15 @@ class Worker:
     def run_once(self) -> None:
         """Take one batch through, then bring waiting partitions a step further."""
         # With nothing running the poll only serves callbacks: a restore gets the time.
-        waiting = self.assignment.is_restoring and self.assignment.is_idle
+        waiting = bool(self.reader.restores) and self.assignment.is_idle
         timeout = 0.0 if waiting else self.options.commit_interval_s
         batch = self._sort(self.consumer.consume(self.options.records_max, timeout))
         if batch:
             self._process(batch, consumed_at=self.clock())
         self.assignment.step()
+        if self.assignment.adopted:
+            self._adopt()
+        self._tidy()
         self._view()
 
     def _sort(self, messages: list[Message]) -> Batch:
@@ -138,7 +145,7 @@ class Worker:
     def _on_error(self, message: Message) -> None:
         error = message.error()
         assert error is not None  # noqa: S101
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+        if is_out_of_range(error):
             raise FatalError(
                 f"the committed offset of {message.topic()}[{message.partition()}] is no longer in the log: records "
                 "were deleted before they were processed; set the group's offset by hand to go on",
@@ -170,6 +177,10 @@ class Worker:
         except TransientError as error:
             self.telemetry.aborted("transient")
             _log.warning("the batch goes back", error=str(error))
+            done = False
+        except StoreDoubtedError as doubt:
+            self.telemetry.aborted("store")
+            self.assignment.rebuild(doubt)
             done = False
         else:
             return True
@@ -215,13 +226,17 @@ class Worker:
         staged = {number: encode_staged(store.staged) for number, store in ready.items() if store.staged}
         began_at = self.clock()
         reached = self.publisher.publish(outbox, staged, offsets, self._member())
-        for number, records in staged.items():
-            ready[number].apply(records, reached[number])
+        # What is committed stands, whatever becomes of a store now.
         for key, closed in books.items():
             progress = self.assignment.inputs[key]
             progress.books = closed
             progress.next_offset = _next_offset(batch[key])
         self.telemetry.committed(outbox, consumed_at=consumed_at, began_at=began_at, now=self.clock())
+        for number, records in staged.items():
+            try:
+                ready[number].apply(records, *reached[number])
+            except StoreDoubtedError as doubt:
+                self.assignment.rebuild(doubt)
 
     def _close_books(self, batch: Batch, outbox: Outbox) -> tuple[dict[Input, Books], list[TopicPartition]]:
         books: dict[Input, Books] = {}
@@ -249,6 +264,27 @@ class Worker:
             raise TransientError("the consumer is in no group just now")
         return metadata
 
+    def _adopt(self) -> None:
+        """Commit the books of inputs that follow a new changelog now, so that the next start asks for no flag."""
+        inputs = {key: self.assignment.inputs[key] for key in self.assignment.adopted}
+        offsets = [
+            TopicPartition(topic, number, progress.next_offset or 0, encode_books(progress.books))
+            for (topic, number), progress in inputs.items()
+        ]
+        try:
+            self.publisher.publish(Outbox(), {}, offsets, self._member())
+        except TransientError as error:
+            _log.warning("the new changelog is taken over later", error=str(error))
+            return
+        self.assignment.adopted.clear()
+        _log.info("took over the new changelog", partitions=len(inputs))
+
+    def _tidy(self) -> None:
+        try:
+            self.purge.step(self.assignment.open_stores(), int(self.clock() * 1000))
+        except StoreDoubtedError as doubt:
+            self.assignment.rebuild(doubt)
+
     def _view(self) -> None:
         now = self.clock()
         if now - self._viewed_at < _VIEW_EVERY_S:
@@ -267,8 +303,19 @@ class Worker:
             restore_share={number: restore.share for number, restore in self.reader.restores.items()},
             running=running,
             waiting=len(inputs) - running,
+            standbys=len(self.assignment.standbys.followed),
         )
-        self.telemetry.progressed(view, self.reader.records_restored, self.publisher.producers_started)
+        self.report.look(self.reader.restores, self.reader.records_restored)
+        self.telemetry.progressed(
+            view,
+            StoreCounts(
+                restored=self.reader.records_restored,
+                followed=self.assignment.standbys.records_read,
+                purged=self.purge.removed,
+                set_aside=self.assignment.stores.set_aside,
+            ),
+            self.publisher.producers_started,
+        )
 
 
 def names_member(metadata: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from structlog.testing import capture_logs
 
 from processor.errors import FatalError
 from processor.model import MessageState
@@ -20,8 +23,8 @@ IDENTITY = StoreIdentity("cluster", "state", "topic-id", 0, 6)
 STATE = MessageState(3, 1, 1000)
 
 
-def commit(store: StatePartition, next_offset: int) -> None:
-    store.apply(encode_staged(store.staged), next_offset)
+def commit(store: StatePartition, next_offset: int, appended_ms: int = 0) -> None:
+    store.apply(encode_staged(store.staged), next_offset, appended_ms)
 
 
 def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -44,7 +47,7 @@ def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None
         replace(IDENTITY, topic_id="another"),
         replace(IDENTITY, partition=1),
         replace(IDENTITY, partitions=12),
-        replace(IDENTITY, store_format=2),
+        replace(IDENTITY, store_format=1),
     ],
 )
 def test_a_store_of_another_changelog_is_doubted(tmp_path: Path, other: StoreIdentity) -> None:
@@ -76,6 +79,85 @@ def test_a_corrupt_store_is_set_aside_and_begins_empty(tmp_path: Path) -> None:
     assert (rebuilt.get("a"), rebuilt.offset) == (None, 0)
     assert (tmp_path / "state-0.set-aside").is_dir()
     stores.close_all_but()
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (replace(IDENTITY, cluster_id="moved"), "another cluster id"),
+        (replace(IDENTITY, partitions=12), "another partitions"),
+        (replace(IDENTITY, topic_id="made-anew"), "another topic id"),
+        (replace(IDENTITY, store_format=99), "another store format"),
+    ],
+)
+def test_a_foreign_store_is_set_aside_with_the_reason(tmp_path: Path, other: StoreIdentity, why: str) -> None:
+    before = Stores(tmp_path, other, 10)
+    before.open(0)
+    before.close_all_but()
+
+    stores = Stores(tmp_path, IDENTITY, 10)
+    with capture_logs() as lines:
+        store = stores.open(0)
+
+    assert (store.offset, stores.set_aside) == (0, 1)
+    assert why in lines[0]["why"]
+    stores.close_all_but()
+
+
+def damage(directory: Path) -> None:
+    """Overwrite the data blocks of every table file."""
+    for table in directory.glob("*.sst"):
+        table.write_bytes(b"\xee" * (table.stat().st_size // 2) + table.read_bytes()[table.stat().st_size // 2 :])
+
+
+def test_a_table_file_that_does_not_match_its_checksum_is_doubted_when_it_is_read(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+    for number in range(2_000):
+        store.put(f"m{number}", STATE)
+    commit(store, 7)
+    store.settle()
+    store.close()
+    damage(tmp_path / "s")
+
+    with pytest.raises(StoreDoubtedError, match="Corruption"):  # noqa: PT012  # opening may notice, or reading
+        store = StatePartition(tmp_path / "s", IDENTITY)
+        try:
+            for number in range(2_000):
+                store.get(f"m{number}")
+        finally:
+            store.close()
+
+
+def test_what_another_owner_wrote_meanwhile_is_seen_after_a_restore(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+    store.put("a", STATE)
+    commit(store, 7)
+
+    later = STATE._replace(sequence=2)
+    store.restore(encode_staged({"a": later}), 9, 0)
+
+    assert store.get("a") == later
+    store.close()
+
+
+def test_a_restore_that_was_not_settled_may_be_lost_in_a_crash_but_never_in_part(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from processor.store import StatePartition, StoreIdentity
+store = StatePartition(Path(sys.argv[1]), StoreIdentity("cluster", "state", "topic-id", 0, 6))
+for number in range(200_000):
+    if number % 1000 == 0:
+        store.restore([(b"m%d" % n, bytes(40)) for n in range(number, number + 1000)], number + 1000, 0)
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "s")], check=False)
+
+    store = StatePartition(tmp_path / "s", IDENTITY)
+
+    assert store._read(b"m%d" % store.offset) is None
+    assert store.offset == 0 or all(store._read(b"m%d" % number) for number in range(store.offset))
+    store.close()
 
 
 def test_only_the_last_store_set_aside_is_kept(tmp_path: Path) -> None:
@@ -136,6 +218,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        self.store.settle()
         self.store.close()
         self.store = StatePartition(self.directory / "s", IDENTITY, cache_entries=4)
         self.staged = {}
@@ -143,10 +226,9 @@ class StoreAgainstDict(RuleBasedStateMachine):
     @rule(identity=identities, state=states(), tombstone=st.booleans())
     def restore(self, identity: str, state: MessageState, tombstone: bool) -> None:
         self.abort()
-        self.crash()
         self.offset += 1
         records = encode_staged({identity: state})
-        self.store.restore([(key, None if tombstone else value) for key, value in records], self.offset)
+        self.store.restore([(key, None if tombstone else value) for key, value in records], self.offset, 0)
         if tombstone:
             self.stored.pop(identity, None)
         else:

@@ -144,7 +144,8 @@ def test_a_second_signal_ends_a_worker_at_once(make_broker: MakeBroker, tmp_path
             wait_for("the first signal to be seen", lambda: "stopping" in worker.log)
             worker.signal(signal.SIGTERM)
 
-            assert worker.wait(10) == 128 + signal.SIGTERM
+            # Once the worker has left the group it is the signal itself that ends it: 143 for a shell, either way.
+            assert worker.wait(10) in {128 + signal.SIGTERM, -signal.SIGTERM}
         finally:
             frozen.resume()
 

@@ -67,7 +67,7 @@ class Broker:
             if error is not None:
                 failed.append(error)
 
-        producer = Producer(self.client(partitioner="murmur2_random", linger_ms=5, **more))
+        producer = Producer(self.client(partitioner="murmur2_random", linger_ms=5, enable_idempotence=True, **more))
         for key, value in records:
             while True:
                 try:
