@@ -40,9 +40,11 @@ class Purge:
         if self._last_ms is None:
             self._last_ms = now_ms
         elapsed = now_ms - self._last_ms
-        if elapsed < _EVERY_MS:
+        if 0 <= elapsed < _EVERY_MS:
             return
         self._last_ms = now_ms
+        if elapsed < 0:
+            return  # The clock was set back.
         share = elapsed * _SWEEPS_PER_RETENTION / self._keep_ms
         for store in stores:
             entries = min(_ENTRIES_MAX, _ENTRIES_MIN + int(store.entries() * share))
