@@ -1,0 +1,172 @@
+"""What must hold when a schedule has ended, reading committed records only."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from processor.books import Books, decode_books
+from processor.codec import ChangeEncoder, Decoder, decode_changes
+from processor.identity import owner_of
+from processor.model import StatusChange
+from processor.outbox import Outbox
+from processor.pipeline import Pipeline
+from processor.reduce import advance
+from processor.status import STATUSES_BY_RANK
+from processor.testing import MemoryStates
+from tests.schedules.clients import SimMessage
+from tests.schedules.stand_ins import LOOSE, OWN, RAW, packs
+from tests.schedules.world import Broken, World
+
+if TYPE_CHECKING:
+    from processor.model import StatusEvent
+    from processor.outbox import States
+
+_RANKS = {status.name: status.rank for status in STATUSES_BY_RANK}
+
+
+def check(world: World) -> None:
+    """Hold everything that a finished schedule left behind against the laws.
+
+    Raises:
+        Broken: One of them does not hold.
+    """
+    changes = _changes(world)
+    _check_sequences(changes)
+    _check_contents(world, changes)
+    _check_books(world, changes)
+    _check_stores(world)
+
+
+def run_schedule(seed: int) -> World:
+    """Run one schedule and check it.
+
+    Raises:
+        Broken: A law does not hold; the message has the seed and the last steps.
+    """
+    world = World(seed)
+    try:
+        try:
+            world.run()
+            check(world)
+        finally:
+            world.close()
+    except Exception as error:
+        steps = "\n".join(f"    {line}" for line in world.trace)
+        raise Broken(
+            f"seed {seed} ({world.profile}): {type(error).__name__}: {error}\n  {world.shape}\n"
+            f"  the last steps:\n{steps}"
+        ) from error
+    return world
+
+
+def _changes(world: World) -> dict[int, list[StatusChange]]:
+    found: dict[int, list[StatusChange]] = {}
+    for number in range(world.shape.partitions):
+        values = [entry.value for _, entry in world.cluster.logs[OWN.changes, number].committed()]
+        decoded = decode_changes(values)
+        found[number] = [change for change in decoded if isinstance(change, StatusChange)]
+    return found
+
+
+def _check_sequences(changes: dict[int, list[StatusChange]]) -> None:
+    """Each message's changes are 1, 2, 3 …, its status only rises, and no change comes twice."""
+    seen: set[str] = set()
+    for number, published in changes.items():
+        last: dict[str, tuple[int, int]] = defaultdict(lambda: (0, -1))
+        for change in published:
+            sequence, rank = last[change.message_id]
+            _hold(change.sequence == sequence + 1, f"partition {number}: {change.message_id} jumps from {sequence}")
+            rises = _RANKS[change.status] > rank
+            _hold(rises, f"partition {number}: {change.message_id} falls to {change.status}")
+            _hold(change.change_id not in seen, f"partition {number}: a change came twice")
+            seen.add(change.change_id)
+            last[change.message_id] = change.sequence, _RANKS[change.status]
+
+
+def _check_contents(world: World, changes: dict[int, list[StatusChange]]) -> None:
+    """Keyed input gives the very changes of a plain run, in order; forwarded input ends in the same statuses."""
+    outbox, states = _plain_run(world)
+    if not world.shape.loose:
+        for number, published in changes.items():
+            expected = decode_changes(ChangeEncoder().encode_changes(outbox.changes.get(number, [])))
+            _hold(published == expected, f"partition {number}: {len(published)} changes, expected {len(expected)}")
+    final = {change.message_id: change.status for published in changes.values() for change in published}
+    expected_final = {
+        identity.split("\0")[1]: STATUSES_BY_RANK[state.status].name
+        for held in states.values()
+        for identity, state in held.items()
+    }
+    _hold(final == expected_final, f"statuses at the end are {final}, expected {expected_final}")
+    letters = sum(_count(world, OWN.dead_letter, number) for number in range(world.shape.partitions))
+    _hold(letters == len(outbox.dead_letters), f"{letters} dead letters, expected {len(outbox.dead_letters)}")
+
+
+def _plain_run(world: World) -> tuple[Outbox, dict[int, MemoryStates]]:
+    """Run the core over the raw partitions, one after the other, with forwarded events at once where they belong."""
+    pipeline = Pipeline(Decoder(), packs(), world.shape.partitions)
+    states = {number: MemoryStates() for number in range(world.shape.partitions)}
+    outbox = Outbox()
+    for (topic, number), log in world.cluster.logs.items():
+        if topic not in {RAW, LOOSE}:
+            continue
+        records = [SimMessage((topic, number), offset, entry) for offset, entry in log.committed()]
+        own: States | None = states[number] if topic == RAW else None
+        pipeline.process_raw(topic, number, records, own, outbox)
+    for forward in outbox.forwards:
+        held = states[owner_of(forward.event.message_id, world.shape.partitions)]
+        _merge(pipeline, held, forward.event)
+    return outbox, states
+
+
+def _merge(pipeline: Pipeline, held: MemoryStates, event: StatusEvent) -> None:
+    state = held.get(event.identity)
+    after, _ = advance(state, event, 0, pipeline.replies_max)
+    held.put(event.identity, after)
+
+
+def _check_books(world: World, changes: dict[int, list[StatusChange]]) -> None:
+    """The durable books are those of exactly the records there are, and agree with what is in the topics."""
+    total: Counter[str] = Counter()
+    for topic in (*world.raw, OWN.rekeyed):
+        for number in range(world.cluster.topics[topic]):
+            records = _count(world, topic, number)
+            books = _books(world, topic, number)
+            _hold(books.balanced, f"the books of {topic}[{number}] do not balance")
+            _hold(books.records == records, f"the books of {topic}[{number}] say {books.records} of {records} records")
+            total.update(books.outcomes)
+    published = sum(map(len, changes.values()))
+    forwarded = sum(_count(world, OWN.rekeyed, number) for number in range(world.shape.partitions))
+    letters = sum(_count(world, OWN.dead_letter, number) for number in range(world.shape.partitions))
+    for outcome, count in (("published", published), ("forwarded", forwarded), ("dead_lettered", letters)):
+        _hold(total[outcome] == count, f"the books say {total[outcome]} {outcome}, the topics {count}")
+
+
+def _check_stores(world: World) -> None:
+    """A store is the fold of what its changelog committed up to the offset that it has."""
+    for process in world.processes:
+        worker = process.worker
+        for number, store in worker.assignment.ready.items() if worker is not None else ():
+            folded = {
+                entry.key: entry.value
+                for offset, entry in world.cluster.logs[OWN.state, number].committed()
+                if offset < store.offset
+            }
+            held = {key: value[4:] for key, value in store._db.items() if key != b"\0meta"}
+            _hold(held == folded, f"the store of partition {number} is not what its changelog says")
+            end = max((offset for offset, _ in world.cluster.logs[OWN.state, number].committed()), default=-1)
+            _hold(store.offset > end, f"the store of partition {number} is behind its changelog")
+
+
+def _books(world: World, topic: str, number: int) -> Books:
+    _, metadata = world.cluster.offsets.get((topic, number), (0, ""))
+    return decode_books(metadata) or Books()
+
+
+def _count(world: World, topic: str, number: int) -> int:
+    return sum(1 for _ in world.cluster.logs[topic, number].committed())
+
+
+def _hold(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Broken(otherwise)
