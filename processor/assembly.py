@@ -11,6 +11,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
+from processor.access import READ, WRITE, Access
 from processor.assignment import Assignment, AssignmentOptions
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
@@ -21,14 +22,16 @@ from processor.purge import Purge
 from processor.reduce import REPLIES_MAX
 from processor.restore_report import RestoreReport
 from processor.schema_supply import SchemaSupply
+from processor.seldom import ClientLines, Seldom
 from processor.standby import Standbys
 from processor.store import StoreIdentity
 from processor.stores import Stores
 from processor.telemetry import Telemetry
+from processor.topic_watch import TopicWatch
 from processor.worker import LoopOptions, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from processor.books import DeadLetterLimit
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _CLIENT_LOG: Final = logging.getLogger("librdkafka")
 """librdkafka's own lines, which it would write to standard error as they are."""
+_CLIENT_LINES: Final = ClientLines()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ class Plan:
     registry: Registry | None = None
     change_frame: bytes | None = None
     observe: Observer | None = None
+    beat: Callable[[], object] = lambda: None
+    """Tells the watchdog that the worker is alive."""
     telemetry: Telemetry = field(default_factory=lambda: Telemetry(""))
 
 
@@ -90,6 +96,8 @@ class Plan:
 def worker(plan: Plan) -> Iterator[Worker]:
     """Build and start a worker; on leaving, its clients leave the group and its stores close, in that order."""
     with ExitStack() as closing:
+        _CLIENT_LOG.addFilter(_CLIENT_LINES)
+        heard = {"error_cb": _log_errors(Seldom())}
         decoder = Decoder(max_bytes=plan.record_bytes_max)
         stores = Stores(
             plan.state_directory,
@@ -97,32 +105,45 @@ def worker(plan: Plan) -> Iterator[Worker]:
             max(1000, plan.cache_entries // plan.partitions),
         )
         closing.callback(stores.close_all_but)
-        reader = ChangelogReader(plan.clients.changelog, plan.topics.state, stores.rebuild)
+        reader = ChangelogReader({**plan.clients.changelog, **heard}, plan.topics.state, stores.rebuild)
         closing.callback(reader.close)
-        followers = ChangelogReader(plan.clients.standby, plan.topics.state, stores.rebuild)
+        followers = ChangelogReader({**plan.clients.standby, **heard}, plan.topics.state, stores.rebuild)
         closing.callback(followers.close)
         standbys = Standbys(followers, stores, plan.partitions, plan.standbys)
         report = RestoreReport()
         closing.callback(report.close)
         publisher = Publisher(
-            plan.clients.producer, plan.topics, ChangeEncoder(plan.change_frame), budget_s=plan.transaction_budget_s
+            plan.clients.producer,
+            plan.topics,
+            ChangeEncoder(plan.change_frame),
+            budget_s=plan.transaction_budget_s,
+            on_wait=_patience(plan.beat),
         )
         closing.callback(publisher.close)
-        publisher.start()
-        consumer = Consumer({**plan.clients.consumer, "error_cb": _log_error}, logger=_CLIENT_LOG)
+        admin = AdminClient(dict(plan.clients.admin))
+        access = _access(plan, admin)
+        with access.naming():
+            publisher.start()
+        consumer = Consumer({**plan.clients.consumer, **heard}, logger=_CLIENT_LOG)
         closing.callback(consumer.close)
         yield Worker(
             consumer=consumer,
-            assignment=Assignment(
-                consumer, AdminClient(dict(plan.clients.admin)), reader, stores, standbys, _assignment_options(plan)
-            ),
+            assignment=Assignment(consumer, admin, reader, stores, standbys, _assignment_options(plan)),
             reader=reader,
             publisher=publisher,
             pipeline=Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe),
-            schemas=SchemaSupply(decoder, plan.registry),
+            schemas=SchemaSupply(decoder, plan.registry, plan.beat),
             telemetry=plan.telemetry,
             purge=Purge(plan.state_keep_ms),
             report=report,
+            topics=TopicWatch(
+                admin,
+                [plan.topics.changes, plan.topics.dead_letter, plan.topics.state, plan.topics.rekeyed],
+                [topic for topic in plan.raw if not topic.startswith("^")],
+                (plan.topics.state, plan.state_topic_id),
+            ),
+            access=access,
+            beat=plan.beat,
             options=LoopOptions(
                 rekeyed=plan.topics.rekeyed,
                 records_max=plan.records_max,
@@ -132,9 +153,37 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
 
 
-def _log_error(error: KafkaError) -> None:
-    """Log what the client reports between calls; without this it would raise a fatal error out of any of them."""
-    _log.warning("client error", error=describe(error))
+def _access(plan: Plan, admin: AdminClient) -> Access:
+    topics = plan.topics
+    raw = {topic: [READ] for topic in plan.raw if not topic.startswith("^")}
+    own = {
+        topics.changes: [WRITE],
+        topics.dead_letter: [WRITE],
+        topics.state: [READ, WRITE],
+        topics.rekeyed: [READ, WRITE],
+    }
+    group, transactional_id = plan.clients.consumer["group.id"], plan.clients.producer["transactional.id"]
+    return Access(admin, {**raw, **own}, str(group), str(transactional_id))
+
+
+def _log_errors(seldom: Seldom) -> Callable[[KafkaError], None]:
+    """Log what a client reports between calls; without this it would raise a fatal error out of any of them."""
+
+    def log_error(error: KafkaError) -> None:
+        seldom.warn(error.name(), "client error", error=describe(error))
+
+    return log_error
+
+
+def _patience(beat: Callable[[], object]) -> Callable[[str], None]:
+    """Return what is called while the brokers are waited for: a wait is no hang, and it is told."""
+    seldom = Seldom()
+
+    def wait(what: str) -> None:
+        beat()
+        seldom.warn(what, f"waiting for the brokers {what}")
+
+    return wait
 
 
 def _assignment_options(plan: Plan) -> AssignmentOptions:

@@ -28,7 +28,8 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from processor.books import Books, decode_books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, error_of
+from processor.kafka_errors import describe, error_of, is_unknown_topic
+from processor.seldom import Seldom
 from processor.store import StoreDoubtedError
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Assignment:
         self._partition_counts: dict[str, int] = {}
         self._stale_counts = False
         self._settled = True
+        self._seldom = Seldom()
         self._waiting_stores: set[int] = set()
 
     # Callbacks: run inside the consumer's poll, never while a transaction is open.
@@ -186,7 +188,7 @@ class Assignment:
         except StoreDoubtedError as doubt:
             self.rebuild(doubt)
         except TransientError as error:
-            _log.info("waiting for the broker", error=str(error))  # The next step asks again.
+            self._seldom.warn("broker", "waiting for the broker", error=str(error))  # The next step asks again.
 
     def rebuild(self, doubt: StoreDoubtedError) -> None:
         """Set a broken store aside and let its partition, or its standby, begin again with an empty one."""
@@ -364,8 +366,11 @@ class Assignment:
         count = self._partition_counts.get(topic)
         if count is None:
             try:
-                count = len(self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions)
+                found = self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
             except KafkaException as exception:
                 raise TransientError(describe(error_of(exception))) from exception
-            self._partition_counts[topic] = count
+            if found.error is not None and not is_unknown_topic(found.error):
+                # None would mean that its events are forwarded, which is another matter.
+                raise TransientError(f"topic {topic}: {describe(found.error)}")
+            count = self._partition_counts[topic] = len(found.partitions)
         return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, is_out_of_range
+from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range, is_position_lost
+from processor.seldom import Seldom
+from processor.store import StoreDoubtedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 CHUNK_RECORDS: Final = 20_000
 """Records of one step: some 60 ms of work."""
+_FIRST_MS: Final = 1_293_840_000_000
+"""2011-01-01: Kafka's first year."""
 _ADMIN_S: Final = 10.0
 
 
@@ -72,6 +77,16 @@ def _look_for_leaders(admin: AdminClient, topic: str) -> None:
     """
     with suppress(KafkaException):
         admin.list_topics(topic, timeout=_ADMIN_S)
+
+
+def appended_ms(message: Message) -> int:
+    """Return when the changelog got a record.
+
+    A broker that tells none, or one before there was a Kafka (librdkafka's mock says 1234 ms), means now: the purge
+    would take the entry for ancient.
+    """
+    told = message.timestamp()[1]
+    return told if told > _FIRST_MS else int(time.time() * 1000)
 
 
 @dataclass(slots=True)
@@ -118,6 +133,8 @@ class ChangelogReader:
         self._topic = topic
         self._rebuild = rebuild
         self._restores: dict[int, Restore] = {}
+        self._doubts: list[StoreDoubtedError] = []
+        self._seldom = Seldom()
         self.records_restored = 0
 
     @property
@@ -145,8 +162,10 @@ class ChangelogReader:
 
         Raises:
             FatalError: The changelog cannot be read.
-            StoreDoubtedError: A store cannot be written.
+            StoreDoubtedError: A store could not be written in the step before.
         """
+        if self._doubts:
+            raise self._doubts.pop()
         if not self._restores:
             return []
         complete: list[int] = []
@@ -159,17 +178,13 @@ class ChangelogReader:
             if error is None:
                 chunks.setdefault(partition, []).append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
-                self._apply(partition, chunks.pop(partition, []))
-                if self._reached(partition, message.offset() or 0):
+                if self._take(partition, chunks.pop(partition, []), message.offset()):
                     complete.append(partition)
             else:
                 chunks.pop(partition, None)
                 self._on_error(partition, error)
         for partition, messages in chunks.items():
-            self._apply(partition, messages)
-        for partition in complete:
-            self._restores[partition].store.settle()
-            self.cancel(partition)
+            self._take(partition, messages, None)
         return complete
 
     def close(self) -> None:
@@ -183,13 +198,39 @@ class ChangelogReader:
             self._client = self._make_consumer(self._config)
         return self._client
 
+    def _take(self, partition: int, messages: list[Message], end_at: int | None) -> bool:
+        """Apply records, and the end that stands behind them, and tell whether the partition is complete.
+
+        What a chunk holds is read only once, so a store that fails must not take from the others what is theirs: its
+        own restore ends, and the next step raises the doubt.
+        """
+        try:
+            self._apply(partition, messages)
+            complete = end_at is not None and self._reached(partition, end_at)
+            if complete:
+                self._restores[partition].store.settle()
+        except StoreDoubtedError as doubt:
+            self._doubts.append(doubt)
+            self.cancel(partition)
+            return False
+        if complete:
+            self.cancel(partition)
+        return complete
+
     def _on_error(self, partition: int, error: KafkaError) -> None:
         if is_out_of_range(error):
             end = self._restores[partition].end
             self.cancel(partition)
             self.begin(self._rebuild(partition, "the changelog no longer has what follows it"), end)
-        elif not error.retriable():
+        elif is_position_lost(error):
+            self.begin(self._restores[partition].store, self._restores[partition].end)
+        elif is_denied(error):
+            raise DeniedError(f"reading {self._topic} ({describe(error)})")
+        elif error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
             raise FatalError(f"cannot read {self._topic}[{partition}] ({describe(error)})", ExitCode.UNAVAILABLE)
+        else:
+            # Errors that come as events carry no flags; the client asks again by itself.
+            self._seldom.warn(error.name(), "changelog error, it goes on by itself", error=describe(error))
 
     def _reached(self, partition: int, offset: int) -> bool:
         restore = self._restores[partition]
@@ -206,5 +247,5 @@ class ChangelogReader:
         offset = last.offset()
         assert offset is not None  # noqa: S101  # a record that was read has one
         records = [(key, message.value()) for message in messages if (key := message.key()) is not None]
-        self._restores[partition].store.restore(records, offset + 1, last.timestamp()[1])
+        self._restores[partition].store.restore(records, offset + 1, appended_ms(last))
         self.records_restored += len(messages)

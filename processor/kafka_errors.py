@@ -17,7 +17,17 @@ _DENIED: Final = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+_FENCED: Final = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001  # its own name
+)
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
+
+class DeniedError(FatalError):
+    """The broker denies an access; the message says what was being done, and how it was refused."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.NOT_PERMITTED)
 
 
 class Kind(Enum):
@@ -52,13 +62,31 @@ def classify(error: KafkaError) -> Kind:
 
 
 def is_denied(error: KafkaError) -> bool:
-    """Tell whether an access control list is what refuses."""
-    return error.code() in _DENIED
+    """Tell whether an access control list is what refuses; of a consumer's fatal error only the words say it."""
+    fatal_event = error.code() == KafkaError._FATAL  # noqa: SLF001  # so librdkafka's own codes are named
+    return error.code() in _DENIED or (fatal_event and "authorization failed" in error.str())
+
+
+def is_fenced(error: KafkaError) -> bool:
+    """Tell whether the transactional id has gone to somebody else, or to the coordinator after a timeout."""
+    return error.code() in _FENCED
 
 
 def is_out_of_range(error: KafkaError) -> bool:
     """Tell whether a consumer stands at an offset that the log does not have."""
-    return error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+    return error.code() == KafkaError.OFFSET_OUT_OF_RANGE or (
+        is_position_lost(error) and "Offset out of range" in error.str()
+    )
+
+
+def is_position_lost(error: KafkaError) -> bool:
+    """Tell whether a consumer no longer knows where it stands; the reason is in the words only."""
+    return error.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
+
+
+def is_unknown_topic(error: KafkaError) -> bool:
+    """Tell whether the cluster has no such topic."""
+    return error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001
 
 
 def describe(error: KafkaError) -> str:
@@ -69,12 +97,20 @@ def describe(error: KafkaError) -> str:
 def fatal(doing: str, error: KafkaError) -> FatalError:
     """Make the error that ends the worker, with an exit code that tells a denial from an unknown outcome."""
     if is_denied(error):
-        return FatalError(
-            f"not permitted while {doing} ({describe(error)}): grant the worker's principal the access "
-            "and start again; nothing uncommitted was published",
-            ExitCode.NOT_PERMITTED,
-        )
+        return DeniedError(f"{doing} ({describe(error)})")
     return FatalError(
         f"{doing} failed with an unknown outcome ({describe(error)}); start again: it continues from what is committed",
         ExitCode.UNKNOWN_OUTCOME,
     )
+
+
+def fenced(doing: str, error: KafkaError, transactional_id: str, *, outlived: bool) -> FatalError:
+    """Make the error that ends a worker whose transactional id is no longer its own."""
+    why = (
+        f"it stood still for longer than transaction.timeout_ms, or another worker uses its ordinal "
+        f"(transactional id {transactional_id}); start again: it continues from what is committed"
+        if outlived
+        else f"another worker uses the same ordinal (transactional id {transactional_id}); give each worker its own, "
+        "then start again: it continues from what is committed"
+    )
+    return FatalError(f"fenced while {doing} ({describe(error)}): {why}", ExitCode.UNKNOWN_OUTCOME)

@@ -7,20 +7,22 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from warnings import catch_warnings, simplefilter
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 import processor
-from processor.codec import encode_mapped
+from processor.bounded import Bounded
+from processor.changelog import appended_ms
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.headers import (
     ERRORS_VALUE_BYTES,
     ERRORS_VALUE_SHA256,
     dead_letter_headers,
-    origin_header,
 )
-from processor.kafka_errors import Kind, classify, describe, error_of, fatal
+from processor.kafka_errors import Kind, classify, describe, error_of, fatal, fenced, is_denied, is_fenced
+from processor.producing import forward_record, produce, produce_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from processor.codec import ChangeEncoder
     from processor.headers import Headers
     from processor.model import StatusChange
-    from processor.outbox import DeadLetter, Forward, Outbox
+    from processor.outbox import DeadLetter, Outbox
 
 _CALL_S: Final = 1.0
 """Longest single blocking call: they do not see signals."""
+_SLOW_S: Final = 3.0
+"""From then on records are waited for aloud."""
 _RECORD_OVERHEAD_BYTES: Final = 512
 """Room for a record batch's own header and varints, when a size is held against a topic's limit."""
 
@@ -90,6 +94,7 @@ class Publisher:
         *,
         budget_s: float,
         make_producer: Callable[..., Producer] = Producer,
+        on_wait: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Keep what is needed; `start` connects.
 
@@ -99,14 +104,19 @@ class Publisher:
             encoder: Makes the bytes of changes.
             budget_s: Longest time for one transaction, below transaction.timeout.ms.
             make_producer: Makes the client, so that tests can bring their own.
+            on_wait: Gets what the brokers are waited for, every few seconds while they do not answer.
         """
         self._config = dict(config)
         self._topics = topics
         self._encoder = encoder
         self._budget_s = budget_s
         self._make_producer = make_producer
+        self._on_wait = on_wait
         self._doubt = DoubtfulConnection()
         self._producer: Producer | None = None
+        self._bounded = Bounded()
+        self._initialised = False
+        self._commit_asked = False
         self._reached: dict[int, Reached] = {}
         self.producers_started = 0
 
@@ -116,31 +126,48 @@ class Publisher:
         Raises:
             FatalError: The id may not be used, or no broker answered in time.
         """
-        if self._producer is not None:
-            self._producer.purge()
+        try:
+            self._connect(deadline_s)
+        except TransientError as error:
+            raise FatalError(
+                f"no transaction coordinator within {deadline_s:.0f} s ({error}); "
+                "see that the brokers are up and reachable",
+                ExitCode.UNAVAILABLE,
+            ) from error
+
+    def _connect(self, within_s: float) -> Producer:
+        """Return a producer that may begin a transaction: a new one where the one before is in doubt.
+
+        Raises:
+            TransientError: No coordinator answered; the next call goes on with the same producer.
+            FatalError: The id may not be used.
+        """
+        if self._producer is not None and self._initialised and not self._doubt.doubted:
+            return self._producer
+        if self._initialised:
             self.close()
-        logger = logging.Logger("librdkafka.producer")  # noqa: LOG001  # private: only the doubt looks at it
-        logger.addHandler(self._doubt)
-        self._producer = self._make_producer({**self._config, "error_cb": self._on_error}, logger=logger)
-        self.producers_started += 1
-        deadline = time.monotonic() + deadline_s
+        if self._producer is None:
+            logger = logging.Logger("librdkafka.producer")  # noqa: LOG001  # private: only the doubt looks at it
+            logger.addHandler(self._doubt)
+            self._producer = self._make_producer({**self._config, "error_cb": self._on_error}, logger=logger)
+            self.producers_started += 1
+        producer = self._producer
+        deadline = time.monotonic() + within_s
         while True:
             try:
-                self._producer.init_transactions(_CALL_S * 5)
+                producer.init_transactions(_CALL_S * 5)
             except KafkaException as exception:
                 error = error_of(exception)
                 if classify(error) is not Kind.RETRY:
                     raise fatal("starting the transactional producer", error) from exception
                 if time.monotonic() > deadline:
-                    raise FatalError(
-                        f"no transaction coordinator within {deadline_s:.0f} s ({describe(error)}); "
-                        "see that the brokers are up and reachable",
-                        ExitCode.UNAVAILABLE,
-                    ) from exception
+                    raise TransientError(describe(error)) from exception
+                self._on_wait("to name a transaction coordinator")
             else:
-                self._producer.poll(0)
+                producer.poll(0)
                 self._doubt.doubted = False
-                return
+                self._initialised = True
+                return producer
 
     def publish(
         self,
@@ -171,23 +198,21 @@ class Publisher:
             RecordsRefusedError: Aborted as well, but the same batch would fail again.
             FatalError: The outcome is unknown.
         """
-        if self._doubt.doubted or self._producer is None:
-            self.start()
-        producer = self._producer
-        assert producer is not None  # noqa: S101
-        deadline = time.monotonic() + self._budget_s
+        producer = self._connect(_CALL_S * 5)
+        began_at = time.monotonic()
+        deadline = began_at + self._budget_s
         self._reached = {}
+        self._commit_asked = False
         try:
             producer.begin_transaction()
             self._produce_batches(producer, outbox, staged)
             self._produce_with_headers(producer, outbox)
-            _flush(producer, deadline)
-            _until_answered(
-                lambda: producer.send_offsets_to_transaction(list(offsets), group_metadata, _CALL_S), deadline
-            )
+            self._flush(producer, deadline)
+            self._send_offsets(producer, offsets, group_metadata, deadline)
             self._commit(producer)
-        except KafkaException as exception:
-            self._abort(producer, error_of(exception), exception)
+        except (KafkaException, SystemError) as raised:
+            exception = _surfaced(raised)
+            self._give_up(producer, exception, time.monotonic() - began_at)
         producer.poll(0)
         return self._reached
 
@@ -196,23 +221,25 @@ class Publisher:
 
         The client of a fenced producer complains once more here; what ended it has been raised already.
         """
-        if self._producer is not None:
-            with suppress(KafkaException):
-                self._producer.close()
-            self._producer = None
+        producer, self._producer = self._producer, None
+        self._initialised = False
+        if producer is not None:
+            # The client itself would wait for ever for the abort to be answered; a close that does is left behind.
+            self._bounded.call(lambda: _close(producer), _CALL_S * 5)
+        self._bounded.close()
 
     def _produce_batches(
         self, producer: Producer, outbox: Outbox, staged: Mapping[int, Sequence[tuple[bytes, bytes]]]
     ) -> None:
         for partition, changes in outbox.changes.items():
             if changes:
-                _produce_batch(producer, self._topics.changes, partition, self._change_records(changes))
+                produce_batch(producer, self._topics.changes, partition, self._change_records(changes))
         for partition, records in staged.items():
             if records:
                 messages: list[dict[str, object]] = [{"key": key, "value": value} for key, value in records]
                 # Records of one partition keep their order, so the last one's offset is the highest.
                 messages[-1]["callback"] = self._on_changelog_delivery
-                _produce_batch(producer, self._topics.state, partition, messages)
+                produce_batch(producer, self._topics.state, partition, messages)
 
     def _change_records(self, changes: list[StatusChange]) -> list[dict[str, object]]:
         values = self._encoder.encode_changes(changes)
@@ -220,9 +247,9 @@ class Publisher:
 
     def _produce_with_headers(self, producer: Producer, outbox: Outbox) -> None:
         for forward in outbox.forwards:
-            _produce(producer, self._topics.rekeyed, *_forward_record(forward), forward.owner)
+            produce(producer, self._topics.rekeyed, *forward_record(forward), forward.owner)
         for letter in outbox.dead_letters:
-            _produce(producer, self._topics.dead_letter, *self._letter_record(letter))
+            produce(producer, self._topics.dead_letter, *self._letter_record(letter))
 
     def _letter_record(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
         headers = dead_letter_headers(letter, processor.__version__)
@@ -247,9 +274,45 @@ class Publisher:
         # A callback that raises would hide the result of the commit; a failed delivery fails the commit anyway.
         offset, partition = message.offset(), message.partition()
         if error is None and offset is not None and partition is not None:
-            self._reached[partition] = Reached(offset + 1, message.timestamp()[1])
+            self._reached[partition] = Reached(offset + 1, appended_ms(message))
+
+    def _flush(self, producer: Producer, deadline: float) -> None:
+        while producer.flush(_CALL_S):
+            now = time.monotonic()
+            if now > deadline:
+                # Let the next call tell why: it fails with the reason that keeps the records in the queue.
+                return
+            if deadline - now < self._budget_s - _SLOW_S:
+                self._on_wait("to take records")
+
+    def _send_offsets(
+        self, producer: Producer, offsets: Sequence[TopicPartition], group_metadata: object, deadline: float
+    ) -> None:
+        """Send the offsets; a call that does not return is left behind, and its producer with it.
+
+        Raises:
+            TransientError: It did not return in time; nothing was committed.
+        """
+        within_s = max(0.0, deadline - time.monotonic()) + _CALL_S * 5
+        slow_at = time.monotonic() + _SLOW_S
+
+        def send() -> None:
+            _until_answered(
+                lambda: producer.send_offsets_to_transaction(list(offsets), group_metadata, _CALL_S), deadline
+            )
+
+        def wait() -> None:
+            if time.monotonic() > slow_at:
+                self._on_wait("to take offsets")
+
+        if not self._bounded.call(send, within_s, wait):
+            # The next producer of this id ends the transaction, and fences whatever the call still does.
+            self._producer, self._initialised = None, False
+            raise TransientError("the group's coordinator did not take the offsets in time")
 
     def _commit(self, producer: Producer) -> None:
+        """Ask for the commit until it is answered, however long that takes: before that the outcome is unknown."""
+        self._commit_asked = True
         tries = 0
         while True:
             try:
@@ -258,75 +321,84 @@ class Publisher:
                 if classify(error_of(exception)) is not Kind.RETRY:
                     raise
                 tries += 1
+                self._on_wait("to commit a transaction")
             else:
                 # A commit that needed a second call may still have a first EndTxn on its way.
                 self._doubt.doubted = self._doubt.doubted or tries > 0
                 return
 
-    def _abort(self, producer: Producer, error: KafkaError, cause: KafkaException) -> None:
+    def _give_up(self, producer: Producer, cause: KafkaException, age_s: float) -> NoReturn:
+        """Abort the transaction where its outcome is known, and say what is to be done."""
+        error = error_of(cause)
         kind = classify(error)
         if kind is Kind.FATAL:
-            raise fatal("publishing a batch", error) from cause
+            self._lost("publishing a batch", cause, age_s)
         self._doubt.doubted = True
-        deadline = time.monotonic() + self._budget_s
-        while True:
-            try:
-                producer.abort_transaction(_CALL_S * 5)
-            except KafkaException as exception:
-                if classify(error_of(exception)) is not Kind.RETRY or time.monotonic() > deadline:
-                    raise fatal("aborting a transaction", error_of(exception)) from exception
-            else:
-                break
+        self._abort(producer, age_s)
+        if is_denied(error):
+            raise fatal("publishing a batch", error) from cause
         if kind is Kind.TOO_LARGE:
             raise RecordsRefusedError(describe(error)) from cause
         raise TransientError(describe(error)) from cause
 
+    def _lost(self, doing: str, cause: KafkaException, age_s: float) -> NoReturn:
+        """Tell what a fatal error means.
 
-def _forward_record(forward: Forward) -> tuple[bytes | None, bytes | None, Headers]:
-    return (
-        forward.event.message_id.encode(),
-        encode_mapped(forward.event),
-        [origin_header(forward.source, forward.timestamp)],
-    )
+        The coordinator ends a transaction that has outlived its timeout and fences its producer. Where its commit was
+        never asked for, that outcome is known, and a new producer can go on. A younger transaction is fenced only by
+        another producer with the same transactional id.
+        """
+        error = error_of(cause)
+        if not is_fenced(error):
+            raise fatal(doing, error) from cause
+        outlived = age_s * 1000 >= int(self._config.get("transaction.timeout.ms", 60_000))
+        if outlived and not self._commit_asked:
+            self.close()
+            raise TransientError("the coordinator has aborted the transaction, which had outlived its time") from cause
+        raise fenced(doing, error, str(self._config.get("transactional.id")), outlived=outlived) from cause
 
+    def _abort(self, producer: Producer, age_s: float) -> None:
+        """Abort; where that cannot be done, leave it to the next producer with the same transactional id.
 
-def _produce_batch(producer: Producer, topic: str, partition: int, messages: list[dict[str, object]]) -> None:
-    """Queue records of one partition; a full queue is waited for, anything else refused locally raises."""
-    while True:
-        producer.produce_batch(topic, messages, partition)
-        failed = [message for message in messages if "_error" in message]
-        if not failed:
-            return
-        for message in failed:
-            error = message.pop("_error")
-            if not isinstance(error, KafkaError) or error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001
-                raise KafkaException(error)
-        producer.poll(0.1)
-        messages = failed
-
-
-def _produce(
-    producer: Producer,
-    topic: str,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Headers,
-    partition: int = -1,
-) -> None:
-    while True:
-        try:
-            producer.produce(topic, value, key, partition, headers=list(headers))
-        except BufferError:
-            producer.poll(0.1)
-        else:
+        That is no unknown outcome as long as the commit was never asked for.
+        """
+        began_at = time.monotonic()
+        while True:
+            try:
+                producer.abort_transaction(_CALL_S * 5)
+            except KafkaException as exception:
+                now = time.monotonic()
+                retriable = classify(error_of(exception)) is Kind.RETRY
+                if retriable and now < began_at + self._budget_s:
+                    self._on_wait("to abort a transaction")
+                    continue
+                if is_fenced(error_of(exception)):
+                    self._lost("aborting a transaction", exception, age_s + now - began_at)
+                if self._commit_asked:
+                    raise fatal("aborting a transaction", error_of(exception)) from exception
+                self.close()
             return
 
 
-def _flush(producer: Producer, deadline: float) -> None:
-    while producer.flush(_CALL_S):
-        if time.monotonic() > deadline:
-            # Let the next call tell why: it fails with the reason that keeps the records in the queue.
-            return
+def _close(producer: Producer) -> None:
+    with suppress(KafkaException), catch_warnings():
+        # What cannot be aborted any more ends with the next producer of this id, or by its timeout.
+        simplefilter("ignore", RuntimeWarning)
+        producer.purge()
+        producer.close()
+
+
+def _surfaced(raised: KafkaException | SystemError) -> KafkaException:
+    """Return the client's error.
+
+    A fatal one is raised out of whatever call serves the client's events; where that call was about to run a delivery
+    callback, Python complains of the callback with a SystemError and keeps the client's error as its cause.
+    """
+    if isinstance(raised, KafkaException):
+        return raised
+    if isinstance(raised.__cause__, KafkaException):
+        return raised.__cause__
+    raise raised
 
 
 def _until_answered(call: Callable[[], object], deadline: float) -> None:

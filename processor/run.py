@@ -36,6 +36,7 @@ from processor.settings import (
     transactional_id,
 )
 from processor.telemetry import Telemetry
+from processor.watchdog import MARGIN_S, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +89,8 @@ def with_protocol(plan: Plan, settings: Settings, protocol: str) -> Plan:
 
 
 def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
-    with worker(plan) as started:
+    limit_s = settings.transaction.max_poll_interval_ms / 1000 + MARGIN_S
+    with Watchdog(limit_s) as watchdog, worker(replace(plan, beat=watchdog.beat)) as started:
         signals.tell(started)
         started.subscribe(plan.raw)
         spare_the_collector()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from processor.codec import Decoder
     from processor.registry import Registry
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class SchemaSupply:
     """Fetches what a batch needs before the core sees it, so that the core stays pure."""
 
-    def __init__(self, decoder: Decoder, registry: Registry | None) -> None:
+    def __init__(self, decoder: Decoder, registry: Registry | None, beat: Callable[[], object] = lambda: None) -> None:
         self._decoder = decoder
         self._registry = registry
+        self._beat = beat
 
     def supply(self, values: Iterable[bytes | None]) -> None:
         """Fetch the schemas that the decoder does not know yet.
@@ -30,3 +31,4 @@ class SchemaSupply:
             return
         for schema_id in self._decoder.missing_schema_ids(list(values)):
             self._decoder.learn(schema_id, self._registry.fetch(schema_id))
+            self._beat()  # Each request is bounded in time; many slow ones are no hang.

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms"})
 """What a member of a classic group may say; with KIP-848 the broker does, and librdkafka refuses these."""
 
+_SILENT: Final = {"log_level": 0}
+"""For clients beside the consumer and the producer: about a broker that is down they would only say the same."""
+
 Plain = str | int | float | bool
 DEFAULT_KAFKA: Final[dict[str, Plain | SecretStr]] = {"bootstrap.servers": "localhost:9092"}
 
@@ -214,20 +217,22 @@ def producer_config(settings: Settings) -> dict[str, Plain]:
 
 def admin_config(settings: Settings) -> dict[str, Plain]:
     """Return the settings of the admin client, and of any other that has no part in the group."""
-    return {**_client_id(settings), **_without(settings, _CLASSIC_ONLY)}
+    return {**_client_id(settings), **_without(settings, _CLASSIC_ONLY), **_SILENT}
 
 
 def changelog_config(settings: Settings) -> dict[str, Plain]:
     """Return the settings of the consumer that restores state; it never joins its group."""
     return {
         **_client_id(settings),
+        **_SILENT,
         "fetch.message.max.bytes": 8_388_608,
         "fetch.max.bytes": 67_108_864,
         "queued.max.messages.kbytes": 131_072,
         # A fetch that finds some partitions at their end waits so long for the others: a third of a restore's time.
         "fetch.wait.max.ms": 10,
         **_without(settings, _CLASSIC_ONLY),
-        "group.id": f"{settings.application}-changelog",
+        # It joins nothing, but the client asks for the group's coordinator, which takes Read on the group.
+        "group.id": settings.group,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,

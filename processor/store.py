@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -203,9 +204,14 @@ class StatePartition:
         return sum(1 for key in self._db.keys() if key != _META_KEY)  # noqa: SIM118  # an Rdict is no dict
 
     def close(self) -> None:
-        """Close the files; what was staged is forgotten."""
+        """Close the files; what was staged is forgotten.
+
+        A disk that takes nothing makes this fail once more; what ended the worker has been raised already, and what is
+        missing is read from the changelog again.
+        """
         self.discard()
-        self._db.close()
+        with suppress(Exception):  # rocksdict raises plain Exception for everything
+            self._db.close()
 
     def _remember(self, identity: str, state: MessageState) -> None:
         if len(self._recent) >= self._generation_entries:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,9 +16,10 @@ from confluent_kafka import KafkaError, TopicPartition
 from processor.books import encode_books
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.group_protocol import ProtocolRefusedError, is_refusal
-from processor.kafka_errors import describe, is_out_of_range
+from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
+from processor.seldom import Seldom
 from processor.store import StoreDoubtedError, encode_staged
 from processor.telemetry import PartitionView, StoreCounts
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer, Message
 
+    from processor.access import Access
     from processor.assignment import Assignment, Input
     from processor.books import Books, DeadLetterLimit
     from processor.changelog import ChangelogReader
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from processor.restore_report import RestoreReport
     from processor.schema_supply import SchemaSupply
     from processor.telemetry import Telemetry
+    from processor.topic_watch import TopicWatch
 
 _log = structlog.get_logger(__name__)
 
@@ -70,11 +73,16 @@ class Worker:
     telemetry: Telemetry
     purge: Purge
     report: RestoreReport
+    topics: TopicWatch
+    access: Access
     options: LoopOptions
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    beat: Callable[[], object] = lambda: None
+    """Tells the watchdog that the loop turns."""
     _stopping: bool = False
     _viewed_at: float = 0.0
+    _seldom: Seldom = field(default_factory=Seldom)
 
     def subscribe(self, topics: list[str]) -> None:
         """Join the group for these topics (a regex starts with ^) and the rekeyed topic."""
@@ -83,6 +91,7 @@ class Worker:
             def callback(consumer: Consumer, partitions: list[TopicPartition]) -> None:
                 _log.info(f"partitions {kind}", count=len(partitions))
                 self.telemetry.rebalanced(kind)
+                self.topics.doubt()
                 act(consumer, partitions)
 
             return callback
@@ -105,11 +114,13 @@ class Worker:
             FatalError: The worker cannot go on.
             ProtocolRefusedError: The coordinator does not take members of this group protocol.
         """
-        while not self._stopping:
-            self.run_once()
+        with self.access.naming():
+            while not self._stopping:
+                self.run_once()
 
     def run_once(self) -> None:
         """Take one batch through, then bring waiting partitions a step further."""
+        self.beat()
         # With nothing running the poll only serves callbacks: a restore gets the time.
         waiting = bool(self.reader.restores) and self.assignment.is_idle
         timeout = 0.0 if waiting else self.options.commit_interval_s
@@ -117,6 +128,7 @@ class Worker:
         if batch:
             self._process(batch, consumed_at=self.clock())
         self.assignment.step()
+        self.topics.step()
         if self.assignment.adopted:
             self._adopt()
         self._tidy()
@@ -148,35 +160,38 @@ class Worker:
         if is_out_of_range(error):
             raise FatalError(
                 f"the committed offset of {message.topic()}[{message.partition()}] is no longer in the log: records "
-                "were deleted before they were processed; set the group's offset by hand to go on",
+                f"were deleted before they were processed ({describe(error)}); set the group's offset by hand to go on",
                 ExitCode.STATE_REFUSED,
             )
+        if is_denied(error):
+            raise DeniedError(f"consuming ({describe(error)})")
         # A fatal error that comes as an event has no flag, only this code; what it is stands in its text.
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
             if is_refusal(error):
                 raise ProtocolRefusedError(describe(error))
             raise FatalError(f"the consumer cannot go on ({describe(error)}); start again", ExitCode.UNKNOWN_OUTCOME)
-        if error.code() in {
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-        }:
-            raise FatalError(f"not permitted to consume ({describe(error)})", ExitCode.NOT_PERMITTED)
-        _log.warning("consumer error, it goes on by itself", error=describe(error))
+        self._seldom.warn(error.name(), "consumer error, it goes on by itself", error=describe(error))
 
-    def _process(self, batch: Batch, consumed_at: float) -> bool:
+    def _process(self, batch: Batch, consumed_at: float, condemned: str | None = None) -> bool:
         """Publish a batch and tell whether that worked; where it did not, its inputs go back.
 
-        Where the broker refuses the records, the batch is taken apart, down to the record.
+        Where the broker refuses the records, the batch is taken apart, down to the record, which is then condemned: it
+        becomes a dead letter for the reason given.
         """
         try:
-            self._transact(batch, consumed_at)
+            self._transact(batch, consumed_at, condemned)
         except RecordsRefusedError as error:
             self.telemetry.aborted("refused")
-            _log.warning("the broker refused the batch, taking it apart", error=str(error))
-            done = self._take_apart(batch, str(error), consumed_at)
+            if condemned is None:
+                _log.warning("the broker refused the batch, taking it apart", error=str(error))
+                done = self._take_apart(batch, str(error), consumed_at)
+            else:
+                self._seldom.warn("letter", "the broker refuses even the dead letter, it goes back", error=str(error))
+                done = False
         except TransientError as error:
             self.telemetry.aborted("transient")
-            _log.warning("the batch goes back", error=str(error))
+            self.topics.doubt()
+            self._seldom.warn("batch", "the batch goes back", error=str(error))
             done = False
         except StoreDoubtedError as doubt:
             self.telemetry.aborted("store")
@@ -190,21 +205,25 @@ class Worker:
         return done
 
     def _take_apart(self, batch: Batch, why: str, consumed_at: float) -> bool:
-        if sum(map(len, batch.values())) > 1:
-            # The second half may only follow the first: its offsets would step over what went back.
-            return all(self._process(half, consumed_at) for half in _halves(batch))
-        outbox = Outbox()
-        for (topic, partition), records in batch.items():
-            self.pipeline.condemn(topic, partition, records[0], why, outbox)
-        self._publish(batch, outbox, consumed_at)
-        return True
+        if sum(map(len, batch.values())) == 1:
+            return self._process(batch, consumed_at, condemned=why)
+        # The second half may only follow the first: its offsets would step over what went back. A store that was
+        # doubted after the first half's commit has stopped its inputs.
+        return all(self._are_running(half) and self._process(half, consumed_at) for half in _halves(batch))
 
-    def _transact(self, batch: Batch, consumed_at: float) -> None:
+    def _are_running(self, batch: Batch) -> bool:
+        return all(self.assignment.inputs[key].running for key in batch)
+
+    def _transact(self, batch: Batch, consumed_at: float, condemned: str | None) -> None:
         outbox = Outbox()
         try:
-            self.schemas.supply(message.value() for records in batch.values() for message in records)
+            if condemned is None:
+                self.schemas.supply(message.value() for records in batch.values() for message in records)
             for (topic, partition), records in batch.items():
-                self._advance(topic, partition, records, outbox)
+                if condemned is None:
+                    self._advance(topic, partition, records, outbox)
+                else:
+                    self.pipeline.condemn(topic, partition, records[0], condemned, outbox)
             self._publish(batch, outbox, consumed_at)
         except BaseException:
             for store in self.assignment.ready.values():
@@ -287,7 +306,7 @@ class Worker:
 
     def _view(self) -> None:
         now = self.clock()
-        if now - self._viewed_at < _VIEW_EVERY_S:
+        if 0 <= now - self._viewed_at < _VIEW_EVERY_S:  # A clock that was set back must not stop it.
             return
         self._viewed_at = now
         inputs = self.assignment.inputs

@@ -273,8 +273,19 @@ def test_an_answer_that_never_comes_is_transient(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(topics, "_ANSWER_S", 0.01)
 
     class Silent:
-        def describe_cluster(self, **_: object) -> Future[object]:
-            return Future()
+        def describe_topics(self, *_: object, **__: object) -> dict[str, Future[object]]:
+            return {"a": Future()}
+
+    with pytest.raises(TransientError, match="cannot describe a"):
+        topics.describe(cast("AdminClient", Silent()), ["a"])
+
+
+def test_a_cluster_that_has_no_id_yet_is_asked_again() -> None:
+    class Starting:
+        cluster_id = None
+
+        def list_topics(self, **_: object) -> Starting:
+            return self
 
     with pytest.raises(TransientError, match="cannot describe the cluster"):
-        topics.cluster_id(cast("AdminClient", Silent()))
+        topics.cluster_id(cast("AdminClient", Starting()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from processor.books import Books, decode_books
@@ -67,7 +69,8 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         """Return the environment of a command of this deployment."""
         own = {f"STATUS_PROCESSOR_{name}": str(value) for name, value in self.settings.items()}
-        return {**os.environ, **own}
+        # Whatever ends a process by a signal leaves in its log where every thread stood.
+        return {**os.environ, "PYTHONFAULTHANDLER": "1", **own}
 
     def command(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -85,6 +88,10 @@ class Deployment:
         done = self.command("topics", "create")
         assert done.returncode == 0, done.stderr
 
+    def state_of(self, ordinal: int) -> Path:
+        """Return where a worker keeps its local state."""
+        return Path(str(self.settings["STATE__DIRECTORY"])) / f"{self.name}-{self.name}-{ordinal}"
+
     def worker(self, ordinal: int = 0, *arguments: str) -> WorkerProcess:
         """Start a worker."""
         return WorkerProcess(self, ordinal, arguments)
@@ -98,7 +105,8 @@ class Deployment:
             if error is not None:
                 failures.append(error)
 
-        producer = Producer(self.broker.client(partitioner="murmur2_random", linger_ms=20))
+        # Without idempotence a retry just after the topic was made may swap two batches.
+        producer = Producer(self.broker.client(partitioner="murmur2_random", linger_ms=20, enable_idempotence=True))
         for record in records:
             while True:
                 try:
@@ -130,20 +138,36 @@ class Deployment:
         return self.broker.read(self.topics["dead_letter"])
 
     def committed(self) -> list[TopicPartition]:
-        """Return the group's committed offsets."""
+        """Return the group's committed offsets.
+
+        An admin client can say so too, but one that meets a coordinator that moves or still loads ends the process by
+        a segmentation fault (confluentinc/librdkafka#5040); a consumer that joins nothing asks again.
+        """
         deadline = time.monotonic() + 30
         while True:
-            request = [ConsumerGroupTopicPartitions(self.name)]
-            (future,) = self.broker.admin.list_consumer_group_offsets(request).values()
             try:
-                return list(future.result(30).topic_partitions or [])
-            except KafkaException as error:
-                # A coordinator that is still loading answers soon.
-                if not error.args[0].retriable() and error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
-                    raise
+                topics = self.broker.admin.list_topics(timeout=5).topics
+                asked = [
+                    TopicPartition(name, number)
+                    for name in (*str(self.settings["TOPICS__RAW"]).split(","), self.topics["rekeyed"])
+                    if name in topics
+                    for number in topics[name].partitions
+                ]
+                answers = self._group.committed(asked, timeout=5) if asked else []
+                unanswered = [answer.error for answer in answers if answer.error is not None]
+            except KafkaException:
+                # A broker that is down or still loading answers soon.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+            else:
+                if not unanswered:
+                    return [answer for answer in answers if answer.offset >= 0]
+
+    @cached_property
+    def _group(self) -> Consumer:
+        """A consumer that knows the group's name and is no member of it."""
+        return Consumer(self.broker.client(group_id=self.name, isolation_level="read_uncommitted", log_level=0))
 
     def lag(self) -> int:
         """Return how many records and control records lie behind the committed offsets."""
@@ -227,6 +251,10 @@ class WorkerProcess:
         if self._process.poll() is None:
             os.kill(self._process.pid, number)
 
+    def limit_files(self, size: int) -> None:
+        """Let it write no file beyond a size in bytes from now on."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, size))
+
     @property
     def exit_code(self) -> int | None:
         """The process's exit code, None while it lives."""
@@ -240,6 +268,12 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it at once."""
         self.signal(signal.SIGKILL)
+        self._process.wait(30)
+
+    def abort(self) -> None:
+        """End it at once, and let its log say where every thread stood."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGABRT)
         self._process.wait(30)
 
     def wait(self, timeout_s: float = _DEADLINE_S) -> int:

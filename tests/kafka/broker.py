@@ -140,17 +140,21 @@ class Broker:
 
 def _read(consumer: Consumer, topic: str, ends: Mapping[int, int], deadline: float) -> list[Message]:
     unread = {number for number, end in ends.items() if end > 0}
+    next_offsets = dict.fromkeys(unread, 0)
     messages: list[Message] = []
     consumer.assign([TopicPartition(topic, number, 0) for number in sorted(unread)])
     while unread:
         for message in consumer.consume(10_000, 0.2):
-            error, number, offset = message.error(), message.partition(), message.offset()
+            error, number, offset = message.error(), message.partition() or 0, message.offset() or 0
             if error is None:
-                messages.append(message)
+                # After a change of leader the client may lose its place and begin the partition again.
+                if offset >= next_offsets[number]:
+                    next_offsets[number] = offset + 1
+                    messages.append(message)
             elif error.code() != KafkaError._PARTITION_EOF:
                 if error.fatal() or not error.retriable():
                     raise BrokerError(f"{topic}: {error.str()}")
-            elif number is not None and offset is not None and offset >= ends[number]:
+            elif offset >= ends[number]:
                 unread.discard(number)  # A read_committed end before that is only the last stable offset.
         if unread and time.monotonic() > deadline:
             raise TimeoutError(f"{topic}: partitions {sorted(unread)} not read to their end in time")

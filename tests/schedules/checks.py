@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from processor.books import Books, decode_books
-from processor.codec import ChangeEncoder, Decoder, decode_changes
+from processor.codec import ChangeEncoder, decode_changes
 from processor.identity import owner_of
 from processor.model import StatusChange
 from processor.outbox import Outbox
@@ -15,7 +15,7 @@ from processor.reduce import advance
 from processor.status import STATUSES_BY_RANK
 from processor.testing import MemoryStates
 from tests.schedules.clients import SimMessage
-from tests.schedules.stand_ins import LOOSE, OWN, RAW, packs
+from tests.schedules.stand_ins import LOOSE, OWN, RAW, decoder, packs
 from tests.schedules.world import Broken, World
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _check_contents(world: World, changes: dict[int, list[StatusChange]]) -> Non
 
 def _plain_run(world: World) -> tuple[Outbox, dict[int, MemoryStates]]:
     """Run the core over the raw partitions, one after the other, with forwarded events at once where they belong."""
-    pipeline = Pipeline(Decoder(), packs(), world.shape.partitions)
+    pipeline = Pipeline(decoder(), packs(), world.shape.partitions)
     states = {number: MemoryStates() for number in range(world.shape.partitions)}
     outbox = Outbox()
     for (topic, number), log in world.cluster.logs.items():

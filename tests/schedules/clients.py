@@ -186,7 +186,7 @@ class SimConsumer:
         del timeout
         return SimpleNamespace(
             topics={
-                name: SimpleNamespace(partitions=dict.fromkeys(range(count)))
+                name: SimpleNamespace(error=None, partitions=dict.fromkeys(range(count)))
                 for name, count in self._cluster.topics.items()
                 if topic in {None, name}
             }

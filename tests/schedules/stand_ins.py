@@ -86,7 +86,7 @@ def _as_this(process: Process, life: Life) -> Iterator[None]:
         (processor.assembly, "Publisher", partial(Publisher, make_producer=producer)),
         (processor.assembly, "Stores", partial(_SimStores, process.disk)),
         # Both hold nothing of a run, and are dear to make.
-        (processor.assembly, "Decoder", lambda **_: _decoder()),
+        (processor.assembly, "Decoder", lambda **_: decoder()),
         (processor.assembly, "ChangeEncoder", lambda _: _encoder()),
     ]
     before = [getattr(module, name) for module, name, _ in places]
@@ -157,7 +157,8 @@ def _base_plan() -> Plan:
 
 
 @cache
-def _decoder() -> Decoder:
+def decoder() -> Decoder:
+    """Return a decoder; it is dear to make, and holds nothing of a run."""
     return Decoder()
 
 
