@@ -8,7 +8,7 @@ SETUP := .venv/.installed
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fmt test test-fast bench-quick lock clean
+.PHONY: help setup demo check fmt test test-fast simulate chaos bench-quick bench-state lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,17 @@ test: $(SETUP) ## Run all tests, those on a real Apache Kafka included
 
 test-fast: $(SETUP) ## Run the tests that need no broker
 	$(BIN)/pytest -m "not broker"
+
+simulate: $(SETUP) ## Run the loop under seeded schedules of faults, without a broker: SCHEDULES=10000
+	$(BIN)/python -m tests.schedules --schedules $(or $(SCHEDULES),10000)
+
+bench-state: $(SETUP) ## Measure restore, take-over and the size of state
+	$(BIN)/python -m bench.restore
+	$(BIN)/python -m bench.takeover
+	$(BIN)/python -m bench.week
+
+chaos: $(SETUP) ## Kill, freeze and cut off workers and their broker: SEEDS=20 runs of SECONDS=60
+	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --seconds $(or $(SECONDS),60) $(if $(REPORT),--report $(REPORT))
 
 bench-quick: $(SETUP) ## Measure CPU per event against the limit, on a real broker
 	$(BIN)/python bench/quick.py

@@ -77,17 +77,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_needs_broker)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where several processes share the tests, the first one fetches and tells; the others find it there."""
+    option = session.config.option
+    is_first_of_many = getattr(option, "numprocesses", None) and not hasattr(session.config, "workerinput")
+    if is_first_of_many and not option.collectonly and "not broker" not in option.markexpr:
+        _look_for_a_broker(session.config)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Find a broker before the first test that needs one, so that a download is not charged to its time limit."""
-    if session.config.option.collectonly or not any(map(_needs_broker, session.items)):
-        return
+    if not session.config.option.collectonly and any(map(_needs_broker, session.items)):
+        _look_for_a_broker(session.config)
+
+
+def _look_for_a_broker(config: pytest.Config) -> None:
     try:
-        source = find(lambda line: _tell(session.config, line))
+        source = find(lambda line: _tell(config, line))
     except BrokerError as error:
-        session.config.stash[_SOURCE] = error
+        config.stash[_SOURCE] = error
     else:
-        session.config.stash[_SOURCE] = source
-        _tell(session.config, source.why)
+        config.stash[_SOURCE] = source
+        _tell(config, source.why)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import processor
+from processor.cli.books import books
 from processor.cli.carriers import carriers
 from processor.cli.common import EXIT_CODES
 from processor.cli.explain import explain
@@ -33,7 +34,7 @@ def commands() -> None:
     """Turn carriers' raw status reports into canonical per-message status changes, exactly once."""
 
 
-for _command in (run, demo, explain, simulate, tail, topics, config, carriers, schemas):
+for _command in (run, demo, explain, simulate, tail, books, topics, config, carriers, schemas):
     commands.add_command(_command)
 
 
