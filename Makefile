@@ -36,8 +36,9 @@ check: $(SETUP) ## Look at format, lint and types
 fmt: $(SETUP) ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
+# Two processes, each with a broker of its own: most of these tests wait for a session or a transaction to run out.
 test: $(SETUP) ## Run all tests, those on a real Apache Kafka included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-fast: $(SETUP) ## Run the tests that need no broker
 	$(BIN)/pytest -m "not broker"

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from processor.books import Books, decode_books
 from processor.changelog import watermarks
@@ -118,7 +118,9 @@ class Assignment:
         """Take partitions over, paused; `step` starts them."""
         self._stale_counts = True
         self._settled = False
-        paused = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
+        # An offset by number, though not yet the right one: a word such as BEGINNING makes the client ask, and an
+        # answer that comes late, after a broker's restart, would set the partition back after `step` has sought.
+        paused = [TopicPartition(tp.topic, tp.partition, 0) for tp in partitions]
         if self._options.incremental:
             consumer.incremental_assign(paused)
         else:
@@ -264,6 +266,12 @@ class Assignment:
             raise TransientError(describe(error_of(exception))) from exception
         earliest = self._options.start_earliest or committed.topic == self._options.rekeyed
         progress.next_offset = low if earliest else high
+        _log.info(
+            "no committed offset",
+            topic=committed.topic,
+            partition=committed.partition,
+            starts_at=progress.next_offset,
+        )
 
     def _open_stores(self) -> None:
         opening = [

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import lt
 from typing import TYPE_CHECKING
 
 import structlog
@@ -124,9 +126,12 @@ class Worker:
         # With nothing running the poll only serves callbacks: a restore gets the time.
         waiting = bool(self.reader.restores) and self.assignment.is_idle
         timeout = 0.0 if waiting else self.options.commit_interval_s
-        batch = self._sort(self.consumer.consume(self.options.records_max, timeout))
+        batch, jumped = self._sort(self.consumer.consume(self.options.records_max, timeout))
         if batch:
             self._process(batch, consumed_at=self.clock())
+        if jumped:
+            _log.warning("the client went back to what was read already, seeking again", inputs=len(jumped))
+            self.assignment.rewind(jumped)
         self.assignment.step()
         self.topics.step()
         if self.assignment.adopted:
@@ -134,8 +139,11 @@ class Worker:
         self._tidy()
         self._view()
 
-    def _sort(self, messages: list[Message]) -> Batch:
-        """Group records by input; leave out those of inputs that are not running, which are read again later."""
+    def _sort(self, messages: list[Message]) -> tuple[Batch, list[Input]]:
+        """Group records by input, and tell which inputs' positions went back.
+
+        Those of inputs that are not running are left out, and read again later.
+        """
         batch: Batch = {}
         for message in messages:
             if message.error() is not None:
@@ -146,18 +154,24 @@ class Worker:
             if records is None:
                 records = batch[key] = []  # type: ignore[index]
             records.append(message)
-        for key in [*batch]:
+        jumped: list[Input] = []
+        for key, records in [*batch.items()]:
             progress = self.assignment.inputs.get(key)
             if progress is None or not progress.running or progress.next_offset is None:
                 del batch[key]
-            elif (batch[key][0].offset() or 0) < progress.next_offset:
-                batch[key] = [m for m in batch[key] if (m.offset() or 0) >= progress.next_offset]
-        return {key: records for key, records in batch.items() if records}
+                continue
+            batch[key] = new = not_read_yet(records, progress.next_offset)
+            if len(new) < len(records):
+                jumped.append(key)
+        return {key: records for key, records in batch.items() if records}, jumped
 
     def _on_error(self, message: Message) -> None:
         error = message.error()
         assert error is not None  # noqa: S101
         if is_out_of_range(error):
+            progress = self.assignment.inputs.get((message.topic() or "", message.partition() or 0))
+            if progress is None or not progress.running:
+                return  # It has not been told where to begin yet.
             raise FatalError(
                 f"the committed offset of {message.topic()}[{message.partition()}] is no longer in the log: records "
                 f"were deleted before they were processed ({describe(error)}); set the group's offset by hand to go on",
@@ -335,6 +349,22 @@ class Worker:
             ),
             self.publisher.producers_started,
         )
+
+
+def not_read_yet(records: list[Message], next_offset: int) -> list[Message]:
+    """Return the records whose offsets only rise, from `next_offset` on.
+
+    Seen with librdkafka 2.16 after a broker's restart: in the middle of a batch a partition went back to its beginning.
+    """
+    offsets = [record.offset() or 0 for record in records]
+    if offsets[0] >= next_offset and all(map(lt, offsets, islice(offsets, 1, None))):
+        return records
+    new: list[Message] = []
+    for offset, record in zip(offsets, records, strict=True):
+        if offset >= next_offset:
+            new.append(record)
+            next_offset = offset + 1
+    return new
 
 
 def names_member(metadata: object) -> bool:

@@ -93,6 +93,7 @@ class World:
             stored=stored,
             forwarded=self.forwarded,
             books=self.books,
+            offsets={key: [*range(1, end + 1)] for key, end in self.ends.items()},
             rekeyed=REKEYED_TOPIC,
             exact=not self.forwarding,
         )
@@ -215,6 +216,16 @@ def stale_state(evidence: Evidence) -> Evidence:
     return replace(evidence, stored=stored)
 
 
+def committed(*more: int) -> Plant:
+    """Let the group commit these offsets of a partition once more."""
+
+    def plant(evidence: Evidence) -> Evidence:
+        key = (RAW, 1)
+        return replace(evidence, offsets={**evidence.offsets, key: [*evidence.offsets[key], *more]})
+
+    return plant
+
+
 def lost_state(evidence: Evidence) -> Evidence:
     at = next(at for at, one in enumerate(evidence.stored) if one.state.sequence)
     return replace(evidence, stored=[*evidence.stored[:at], *evidence.stored[at + 1 :]])
@@ -254,6 +265,9 @@ PLANTED: dict[str, tuple[Plant, str]] = {
     ),
     "a state behind its changes": (stale_state, "wrong"),
     "a state is missing": (lost_state, "lost"),
+    "a committed offset falls": (committed(3), "wrong"),
+    "a committed offset is deleted": (committed(-1), "wrong"),
+    "a partition begins anew": (committed(1, 10**6), "wrong"),
 }
 
 

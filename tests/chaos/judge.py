@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.books import Books
@@ -78,6 +79,8 @@ class Evidence:
     forwarded: int
     """Committed records of the rekeyed topic."""
     books: Mapping[Input, Books]
+    offsets: Mapping[Input, Sequence[int]]
+    """Every offset that the group committed, in order; -1 where it was deleted."""
     rekeyed: str
     """Name of the rekeyed topic."""
     exact: bool
@@ -130,6 +133,7 @@ def judge(evidence: Evidence) -> Judgement:
     _judge_letters(judgement, evidence, expected)
     _judge_books(judgement, evidence, expected)
     _judge_states(judgement, evidence)
+    _judge_offsets(judgement, evidence)
     return judgement
 
 
@@ -263,3 +267,11 @@ def _judge_states(judgement: Judgement, evidence: Evidence) -> None:
             judgement.find("wrong", f"the state of a message in partition {partition} is not that of its last change")
     if last:
         judgement.find("lost", f"{len(last)} messages have changes and no state", len(last))
+
+
+def _judge_offsets(judgement: Judgement, evidence: Evidence) -> None:
+    """What a group has committed it never takes back."""
+    for (topic, partition), offsets in evidence.offsets.items():
+        for before, after in pairwise(offsets):
+            if after < before:
+                judgement.find("wrong", f"the committed offset of {topic}[{partition}] fell from {before} to {after}")

@@ -197,6 +197,17 @@ def restored_state_not_flushed() -> AbstractContextManager[None]:
     return _instead(StatePartition, "settle", _nothing)
 
 
+def position_that_goes_back_not_noticed() -> AbstractContextManager[None]:
+    """Look at the first record of a batch only."""
+
+    def from_the_first(records: list[Any], next_offset: int) -> list[Any]:
+        if records[0].offset() >= next_offset:
+            return records
+        return [record for record in records if record.offset() >= next_offset]
+
+    return _instead(processor.worker, "not_read_yet", from_the_first)
+
+
 MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     restore_only_to_the_last_stable_offset: "everything",
     watermark_read_before_the_stable_offsets: "everything",
@@ -214,5 +225,6 @@ MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     restore_job_kept_after_a_revoke: "moving partitions",
     state_kept_in_memory_over_a_restore: "moving partitions",
     restored_state_not_flushed: "crashes",
+    position_that_goes_back_not_noticed: "everything",
 }
 """Every mutant, and the profile of schedules that finds it soonest."""

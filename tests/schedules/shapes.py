@@ -12,6 +12,7 @@ FAULTS: Final = {
     "freeze": 0.015,
     "send_offsets times out": 0.05,
     "send_offsets aborts": 0.05,
+    "the position goes back": 0.01,
     "the broker refuses the batch": 0.1,
     "init times out": 0.05,
     "commit times out before it is done": 0.03,
