@@ -122,6 +122,7 @@ class LedgerReader:
     def _count(self, ends: dict[int, int]) -> int:
         """Count records up to the ends; open transactions before them are waited for."""
         count = 0
+        next_offsets: dict[int, int] = {}
         moved_at = time.monotonic()
         while ends:
             for message in self._consumer.consume(_CHUNK_RECORDS, _PAUSE_S):
@@ -129,8 +130,11 @@ class LedgerReader:
                 if number is None or offset is None:
                     continue
                 if error is None:
-                    count += offset < ends.get(number, 0)
-                    moved_at = time.monotonic()
+                    # After a change of leader the client may go back to what was read already.
+                    if next_offsets.get(number, 0) <= offset < ends.get(number, 0):
+                        count += 1
+                        next_offsets[number] = offset + 1
+                        moved_at = time.monotonic()
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
                     if offset >= ends.get(number, 0):
                         ends.pop(number, None)

@@ -6,14 +6,17 @@ import shutil
 import signal
 import sys
 import time
+import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from tests.chaos.judge import Judgement
 from tests.chaos.report import markdown
 from tests.chaos.run import Result, run
-from tests.chaos.scenario import scenario
+from tests.chaos.scenario import Scenario, scenario
 from tests.kafka import maven
 
 _DIRECTORY = Path(__file__).parents[2] / ".cache" / "chaos"
@@ -49,7 +52,7 @@ def main(
     for seed in [only] if only is not None else range(first, first + seeds):
         own = directory / f"seed-{seed}"
         click.echo(f"{time.strftime('%H:%M:%S')} seed {seed} …", nl=False)
-        result = run(scenario(seed, seconds), own)
+        result = _run(scenario(seed, seconds), own)
         results.append(result)
         click.echo(_progress(result))
         if not result.passed:
@@ -61,6 +64,15 @@ def main(
     if report is not None:
         report.write_text(_page(results, seconds, table), "utf-8")
     sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+def _run(plan: Scenario, directory: Path) -> Result:
+    """Run a scenario; where the test itself breaks, that is a failure of this seed, and the others still run."""
+    try:
+        return run(plan, directory)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is told
+        (directory / "crash.txt").write_text(traceback.format_exc(), "utf-8")
+        return Result(plan, Counter(), Judgement(), [f"the test itself broke ({error!r}), see crash.txt"])
 
 
 def _progress(result: Result) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.kafka import container, maven
@@ -81,6 +81,17 @@ class Broker:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the end of each partition; open transactions and control records count."""
+        deadline = time.monotonic() + _CALL_S
+        while True:
+            try:
+                return self._ends(topic)
+            except KafkaException:
+                # A broker that has just started answers soon, and a client learns only by asking who leads now.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _ends(self, topic: str) -> dict[int, int]:
         partitions = self.admin.list_topics(topic, timeout=_CALL_S).topics[topic].partitions
         wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}  # type: ignore[no-untyped-call]
         answers = self.admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED)
