@@ -10,7 +10,7 @@ from tests.chaos.run import run
 from tests.chaos.scenario import scenario
 from tests.kafka import maven
 
-SECONDS = 18.0
+SECONDS = 14.0
 
 
 @pytest.mark.broker

@@ -244,8 +244,8 @@ class Fleet:
     def _send_away(self, slot: Slot) -> None:
         if slot.mood is Mood.UP:
             self._leave(slot, lambda _: None)
-        elif slot.mood is Mood.DOWN:
-            # It ended by itself and is about to be started again.
+        else:
+            # It is about to be started again: it ended by itself, or is being switched to the other protocol.
             self._after(2 * _RESTART_S, lambda: self._send_away(slot))
 
     def _strike_broker(self, fault: Fault) -> None:
