@@ -95,6 +95,8 @@ class Assignment:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.inputs: dict[Input, Progress] = {}
+        self.has_been_assigned = False
+        """Whether the group has taken this worker in, be it with no partition."""
         self.adopted: set[Input] = set()
         """Inputs whose books named another changelog, which --reset-state accepts; to be committed with the new id."""
         self.ready: dict[int, StatePartition] = {}
@@ -116,6 +118,7 @@ class Assignment:
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions over, paused; `step` starts them."""
+        self.has_been_assigned = True
         self._stale_counts = True
         self._settled = False
         # An offset by number, though not yet the right one: a word such as BEGINNING makes the client ask, and an

@@ -181,7 +181,9 @@ class Worker:
             raise DeniedError(f"consuming ({describe(error)})")
         # A fatal error that comes as an event has no flag, only this code; what it is stands in its text.
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
-            if is_refusal(error):
+            # One that has been a member is refused where the group went over to the other protocol meanwhile: it stood
+            # still for too long, and may well join again.
+            if is_refusal(error) and not self.assignment.has_been_assigned:
                 raise ProtocolRefusedError(describe(error))
             raise FatalError(f"the consumer cannot go on ({describe(error)}); start again", ExitCode.UNKNOWN_OUTCOME)
         self._seldom.warn(error.name(), "consumer error, it goes on by itself", error=describe(error))
