@@ -46,6 +46,7 @@ _log = structlog.get_logger(__name__)
 
 _VIEW_EVERY_S = 1.0
 _CALM_AFTER_ABORT_S = 0.2
+_POLL_BESIDE_A_RESTORE_S = 0.01
 _METADATA_MAGIC = b"CGMDv2:"
 
 Batch = dict["Input", list["Message"]]
@@ -123,9 +124,10 @@ class Worker:
     def run_once(self) -> None:
         """Take one batch through, then bring waiting partitions a step further."""
         self.beat()
-        # With nothing running the poll only serves callbacks: a restore gets the time.
-        waiting = bool(self.reader.restores) and self.assignment.is_idle
-        timeout = 0.0 if waiting else self.options.commit_interval_s
+        timeout = self.options.commit_interval_s
+        if self.reader.restores:
+            # With nothing running the poll only serves callbacks, and a restore gets the time; else they share it.
+            timeout = 0.0 if self.assignment.is_idle else min(timeout, _POLL_BESIDE_A_RESTORE_S)
         batch, jumped = self._sort(self.consumer.consume(self.options.records_max, timeout))
         if batch:
             self._process(batch, consumed_at=self.clock())
