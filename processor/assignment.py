@@ -1,10 +1,10 @@
 """What this worker owns: its inputs, the stores behind them, and how a partition comes and goes.
 
-Theory of operation: rebalance callbacks only note what changed and pause it; everything else happens in `step`,
-between two batches, so a restore never holds up the partitions that work. A partition starts in this order:
+Theory of operation: rebalance callbacks only note what changed; everything else happens in `step`, between two batches,
+so a restore never holds up the partitions that work. A partition starts in this order:
 
 1. the stable committed offsets of rekeyed[p] and of p of every raw topic with P partitions: a read_committed reader
-   gets them only once a predecessor's open transaction has ended;
+   gets them only once a predecessor's open transaction has ended; with them the client is given the inputs, paused;
 2. the changelog's high watermark, asked for after that: the other way round, a woken zombie could commit state that
    the new owner never reads;
 3. restore up to it; then seek to the committed offset and resume.
@@ -113,23 +113,21 @@ class Assignment:
         self._settled = True
         self._seldom = Seldom()
         self._waiting_stores: set[int] = set()
+        self._given: set[Input] = set()
+        """Inputs that the client has been told to read."""
 
     # Callbacks: run inside the consumer's poll, never while a transaction is open.
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions over, paused; `step` starts them."""
+        """Note partitions; `step` gives them to the client when it knows where they begin."""
         self.has_been_assigned = True
         self._stale_counts = True
         self._settled = False
-        # An offset by number, though not yet the right one: a word such as BEGINNING makes the client ask, and an
-        # answer that comes late, after a broker's restart, would set the partition back after `step` has sought.
-        paused = [TopicPartition(tp.topic, tp.partition, 0) for tp in partitions]
         if self._options.incremental:
-            consumer.incremental_assign(paused)
+            consumer.incremental_assign([])
         else:
-            consumer.assign(paused)
-        if paused:
-            consumer.pause(paused)
+            consumer.assign([])
+            self._given.clear()
         for tp in partitions:
             self.inputs[tp.topic, tp.partition] = Progress()
             if tp.topic == self._options.rekeyed:
@@ -144,9 +142,10 @@ class Assignment:
             if tp.topic == self._options.rekeyed:
                 self._drop_store(tp.partition)
         if self._options.incremental:
-            consumer.incremental_unassign(partitions)
+            consumer.incremental_unassign([tp for tp in partitions if (tp.topic, tp.partition) in self._given])
         else:
             consumer.unassign()
+        self._given.intersection_update(self.inputs)
 
     def on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """As `on_revoke`: nothing may be committed for them, and nothing ever is in a callback."""
@@ -185,6 +184,7 @@ class Assignment:
             self._stale_counts = False
         try:
             self._read_committed()
+            self._give()
             self._open_stores()
             self._take(self._restore())
             self._resume()
@@ -223,6 +223,19 @@ class Assignment:
             if progress is not None and progress.running:
                 progress.running = False
                 self._consumer.pause([TopicPartition(topic, partition)])
+
+    def begin_anew(self, key: Input) -> None:
+        """Take an input from a client that has lost its place in it and will read no more; `step` gives it again.
+
+        A seek is not enough: the client refuses it once it has given a partition up.
+        """
+        if self._options.incremental:
+            self._consumer.incremental_unassign([TopicPartition(*key)])
+            self._given.discard(key)
+        else:
+            self._given.clear()  # All at once is all that this protocol knows.
+        for given in set(self.inputs) - self._given:
+            self.inputs[given].running = False
 
     def _read_committed(self) -> None:
         unknown = [key for key, progress in self.inputs.items() if progress.next_offset is None]
@@ -275,6 +288,27 @@ class Assignment:
             partition=committed.partition,
             starts_at=progress.next_offset,
         )
+
+    def _give(self) -> None:
+        """Let the client begin with new inputs, paused, each at the offset that is its next.
+
+        No earlier than that is known, for a client that has to fetch from anywhere else does harm: a word such as
+        BEGINNING makes it ask, and the answer may come after `_resume` has sought; an offset that retention has
+        deleted makes it give the partition up.
+        """
+        new = [key for key in self.inputs if key not in self._given]
+        if not new or any(self.inputs[key].next_offset is None for key in new):
+            return
+        begin = [TopicPartition(*key, offset) for key in new if (offset := self.inputs[key].next_offset) is not None]
+        try:
+            if self._options.incremental:
+                self._consumer.incremental_assign(begin)
+            else:
+                self._consumer.assign(begin)  # Here a rebalance brings all anew.
+            self._consumer.pause(begin)
+        except KafkaException as exception:
+            raise TransientError(describe(error_of(exception))) from exception
+        self._given.update(new)
 
     def _open_stores(self) -> None:
         opening = [
@@ -343,8 +377,9 @@ class Assignment:
 
     def _resume(self) -> None:
         for (topic, partition), progress in self.inputs.items():
-            if progress.running or progress.next_offset is None or not self._may_run(topic, partition):
+            if progress.running or (topic, partition) not in self._given or not self._may_run(topic, partition):
                 continue
+            assert progress.next_offset is not None  # noqa: S101  # nothing is given without
             at = TopicPartition(topic, partition, progress.next_offset)
             try:
                 self._consumer.seek(at)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from processor.books import encode_books
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.group_protocol import ProtocolRefusedError, is_refusal
-from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range
+from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range, is_position_lost
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
 from processor.seldom import Seldom
@@ -170,15 +170,9 @@ class Worker:
     def _on_error(self, message: Message) -> None:
         error = message.error()
         assert error is not None  # noqa: S101
-        if is_out_of_range(error):
-            progress = self.assignment.inputs.get((message.topic() or "", message.partition() or 0))
-            if progress is None or not progress.running:
-                return  # It has not been told where to begin yet.
-            raise FatalError(
-                f"the committed offset of {message.topic()}[{message.partition()}] is no longer in the log: records "
-                f"were deleted before they were processed ({describe(error)}); set the group's offset by hand to go on",
-                ExitCode.STATE_REFUSED,
-            )
+        if is_position_lost(error) or is_out_of_range(error):
+            self._on_position_lost(message, error)
+            return
         if is_denied(error):
             raise DeniedError(f"consuming ({describe(error)})")
         # A fatal error that comes as an event has no flag, only this code; what it is stands in its text.
@@ -189,6 +183,22 @@ class Worker:
                 raise ProtocolRefusedError(describe(error))
             raise FatalError(f"the consumer cannot go on ({describe(error)}); start again", ExitCode.UNKNOWN_OUTCOME)
         self._seldom.warn(error.name(), "consumer error, it goes on by itself", error=describe(error))
+
+    def _on_position_lost(self, message: Message, error: KafkaError) -> None:
+        key = (message.topic() or "", message.partition() or 0)
+        progress = self.assignment.inputs.get(key)
+        if progress is None or progress.next_offset is None:
+            return  # It is of an assignment that is gone.
+        if is_out_of_range(error) and (message.offset() or 0) >= progress.next_offset:
+            raise FatalError(
+                f"the committed offset of {key[0]}[{key[1]}] is no longer in the log: records were deleted before they "
+                f"were processed ({describe(error)}); set the group's offset by hand to go on",
+                ExitCode.STATE_REFUSED,
+            )
+        self._seldom.warn(
+            "position", "the client lost its place, it is given it again", topic=key[0], error=describe(error)
+        )
+        self.assignment.begin_anew(key)
 
     def _process(self, batch: Batch, consumed_at: float, condemned: str | None = None) -> bool:
         """Publish a batch and tell whether that worked; where it did not, its inputs go back.

@@ -33,6 +33,13 @@ def delete(broker: Broker, topic: str) -> None:
     wait_for("the topic to go", lambda: topic not in broker.admin.list_topics(timeout=10).topics)
 
 
+def delete_all(broker: Broker, topic: str) -> None:
+    """Delete what a topic holds, as retention does: its offsets go on from where they are."""
+    ends = [TopicPartition(topic, number, end) for number, end in broker.ends(topic).items()]
+    for future in broker.admin.delete_records(ends).values():
+        future.result(30)
+
+
 def errors(log: str) -> list[str]:
     assert "Traceback" not in log
     return [line for line in log.splitlines() if line.startswith("error: ")]
@@ -107,9 +114,7 @@ def test_records_deleted_before_they_were_processed_end_the_worker(deployment: D
         assert worker.stop() == 0
     deployment.produce(more())
     raw = deployment.topics["raw"]
-    ends = [TopicPartition(raw, number, end) for number, end in broker.ends(raw).items()]
-    for future in broker.admin.delete_records(ends).values():
-        future.result(30)
+    delete_all(broker, raw)
 
     with deployment.worker() as worker:
         assert worker.wait(30) == ExitCode.STATE_REFUSED, worker.log
@@ -117,6 +122,26 @@ def test_records_deleted_before_they_were_processed_end_the_worker(deployment: D
     (line,) = errors(worker.log)
     assert f"the committed offset of {raw}[" in line
     assert deployment.booked().total() == first.totals.total()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_log_that_no_longer_begins_at_its_first_record_is_read_from_where_the_worker_stands(
+    deployment: Deployment, broker: Broker, protocol: str
+) -> None:
+    deployment.settings["GROUP_PROTOCOL"] = protocol
+    raw = deployment.topics["raw"]
+    deployment.produce(keyed(1_000))
+    delete_all(broker, raw)
+    first = deployment.produce(more())
+    with deployment.worker() as worker:
+        deployment.wait_for_events(first.totals.total())
+        assert worker.stop() == 0
+    delete_all(broker, raw)
+    second = deployment.produce(keyed(1_000))
+
+    with deployment.worker() as worker:
+        deployment.wait_for_events(first.totals.total() + second.totals.total())
+        assert worker.stop() == 0
 
 
 def test_a_value_too_large_for_the_dead_letter_topic_is_cut_and_told(deployment: Deployment, broker: Broker) -> None:

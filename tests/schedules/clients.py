@@ -87,6 +87,8 @@ class SimConsumer:
         self._ends_told: dict[TopicPart, int] = {}
         self._paused: set[TopicPart] = set()
         """Survives a re-assignment, as librdkafka's does."""
+        self._given_up: dict[TopicPart, SimMessage | None] = {}
+        """Assigned, but no longer read nor sought, since the log does not have the position; each is told once."""
 
     def subscribe(self, _: Sequence[str], **callbacks: Callable[..., None]) -> None:
         self._callbacks = callbacks
@@ -101,7 +103,14 @@ class SimConsumer:
         for at in list(self._positions):
             if at not in self._paused:
                 messages += self._read(at, room - len(messages))
+        messages += [told for told in self._given_up.values() if told is not None]
+        self._given_up = dict.fromkeys(self._given_up)
         return messages
+
+    def _give_up(self, at: TopicPart, position: int) -> None:
+        del self._positions[at]
+        event = KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed: Broker: Offset out of range")
+        self._given_up[at] = SimMessage(at, position, event=event)
 
     def _take_part(self, callbacks: Mapping[str, Callable[..., None]]) -> None:
         if self.member is None:
@@ -135,6 +144,9 @@ class SimConsumer:
                 if log.entries[offset].readable
             ]
             position = 0
+        if position < log.low:
+            self._give_up(at, position)
+            return found
         while position < log.stable and (len(found) < room or not log.entries[position].readable):
             entry = log.entries[position]
             if entry.readable:
@@ -147,20 +159,25 @@ class SimConsumer:
         return found
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        self._positions.clear()
+        self.unassign()
         self.incremental_assign(partitions)
 
     def unassign(self) -> None:
         self._positions.clear()
+        self._given_up.clear()
 
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         for tp in partitions:
-            self._positions[tp.topic, tp.partition] = 0 if tp.offset == OFFSET_BEGINNING else tp.offset
-            self._ends_told.pop((tp.topic, tp.partition), None)
+            at, log = (tp.topic, tp.partition), self._cluster.logs[tp.topic, tp.partition]
+            self._positions[at] = log.low if tp.offset == OFFSET_BEGINNING else tp.offset
+            self._ends_told.pop(at, None)
+            if self._positions[at] < log.low and self._host.choose(1):
+                self._give_up(at, self._positions[at])  # A pause comes too late for the first fetch.
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
         for tp in partitions:
             self._positions.pop((tp.topic, tp.partition), None)
+            self._given_up.pop((tp.topic, tp.partition), None)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._paused |= {(tp.topic, tp.partition) for tp in partitions}
@@ -188,7 +205,8 @@ class SimConsumer:
         return answers
 
     def get_watermark_offsets(self, tp: TopicPartition, **_: Any) -> tuple[int, int]:
-        return 0, self._cluster.logs[tp.topic, tp.partition].stable
+        log = self._cluster.logs[tp.topic, tp.partition]
+        return log.low, log.stable
 
     def list_topics(self, topic: str | None = None, timeout: float = 0) -> SimpleNamespace:
         del timeout

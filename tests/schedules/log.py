@@ -67,6 +67,8 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
     open: dict[int, int] = field(default_factory=dict)
     """First offset of each transaction without a marker here, by the transaction's identity in memory."""
+    low: int = 0
+    """Log start: what stands before it was deleted."""
 
     @property
     def high(self) -> int:
@@ -108,6 +110,12 @@ class Cluster:
         self.pending: dict[TopicPart, set[int]] = defaultdict(set)
         """Transactions that may still change an offset."""
         self._clock = clock
+
+    def delete_records(self, at: TopicPart, count: int) -> None:
+        """Begin a partition as retention leaves one: its first offsets are gone."""
+        log = self.logs[at]
+        log.entries[:0] = [Entry(None, is_marker=True) for _ in range(count)]
+        log.low = count
 
     def append(self, at: TopicPart, entry: Entry) -> int:
         """Append and return the offset."""

@@ -208,6 +208,25 @@ def position_that_goes_back_not_noticed() -> AbstractContextManager[None]:
     return _instead(processor.worker, "not_read_yet", from_the_first)
 
 
+def inputs_given_before_their_offsets_are_known() -> AbstractContextManager[None]:
+    """Assign at offset 0 in the callback, and seek when the right one is known."""
+    note = Assignment.on_assign
+
+    def at_once(self: Assignment, consumer: SimConsumer, partitions: list[TopicPartition]) -> None:
+        note(self, consumer, partitions)  # type: ignore[arg-type]  # it stands for a Consumer
+        zero = [TopicPartition(tp.topic, tp.partition, 0) for tp in partitions]
+        consumer.incremental_assign(zero)
+        consumer.pause(zero)
+        self._given.update(self.inputs)
+
+    return _instead(Assignment, "on_assign", at_once)
+
+
+def lost_position_not_given_again() -> AbstractContextManager[None]:
+    """Believe that a client that has lost its place finds it again by itself."""
+    return _instead(Assignment, "begin_anew", _nothing)
+
+
 MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     restore_only_to_the_last_stable_offset: "everything",
     watermark_read_before_the_stable_offsets: "everything",
@@ -226,5 +245,7 @@ MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     state_kept_in_memory_over_a_restore: "moving partitions",
     restored_state_not_flushed: "crashes",
     position_that_goes_back_not_noticed: "everything",
+    inputs_given_before_their_offsets_are_known: "everything",
+    lost_position_not_given_again: "everything",
 }
 """Every mutant, and the profile of schedules that finds it soonest."""

@@ -75,6 +75,8 @@ class Shape:
     ids: int
     """Messages that the records are about."""
     records_max: int
+    deleted: int
+    """Records that retention has deleted from each raw partition before the first worker comes."""
 
     @classmethod
     def drawn(cls, draw: random.Random, given: Mapping[str, int]) -> Shape:
@@ -89,5 +91,6 @@ class Shape:
             records=draw.randint(6, 24),
             ids=draw.choice((2, 6)),
             records_max=draw.choice((1, 2, 5)),
+            deleted=draw.choice((0, 3)),
         )
         return replace(drawn, **given)  # type: ignore[arg-type]  # numbers all of them

@@ -61,6 +61,9 @@ class World:
         group = Group({**topics, OWN.rekeyed: self.shape.partitions}, incremental=self.shape.incremental)
         self.raw = topics
         self.cluster = Cluster({**topics, **own}, group, lambda: self.now)
+        for at in self.cluster.logs:
+            if at[0] in topics and self.shape.deleted:
+                self.cluster.delete_records(at, self.shape.deleted)
         self.processes = [Process(self, ordinal) for ordinal in range(self.shape.workers)]
         self._frozen: list[Process] = []
         self._unsent = self.shape.records
