@@ -1,4 +1,4 @@
-"""Callback bodies to documents: JSON, forms, query strings, SMPP receipt text and XML.
+"""Callback bodies to documents: JSON, forms of both kinds, query strings, SMPP receipt text and XML.
 
 A document is what JMESPath takes: dicts, lists, texts, booleans, None. Numbers are their literal text, since a status
 "007" is not 7, an id of 19 digits is no float, and NaN is nothing at all. Any bytes give a document or an InputError,
@@ -39,6 +39,7 @@ class BodyFormat(StrEnum):
 
     JSON = "json"
     FORM = "form"
+    """`name=value&…`, or multipart/form-data."""
     QUERY = "query"
     """As a form, but in the request's query string."""
     SMPP = "smpp"
@@ -143,24 +144,62 @@ def parse_form(text: str, *, fold_keys: bool = False) -> dict[str, Any]:
     Raises:
         InputError: More fields than any carrier sends.
     """
-    pairs = text.strip().split("&", _FORM_FIELDS_MAX)
-    if len(pairs) > _FORM_FIELDS_MAX:
-        raise malformed(f"the form has more than {_FORM_FIELDS_MAX} fields")
     fields: dict[str, Any] = {}
+    pairs = text.strip().split("&", _FORM_FIELDS_MAX)
+    _check_count(len(pairs))
     for pair in pairs:
         name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:
             name, value = _unquoted(name), _unquoted(value)
-        if fold_keys:
-            name = name.lower()
-        known = fields.get(name)
-        if known is None or known == value:
-            fields[name] = value
-        elif isinstance(known, list):
-            known.append(value)
-        else:
-            fields[name] = [known, value]
+        _add(fields, name.lower() if fold_keys else name, value)
     return fields
+
+
+def parse_form_body(body: bytes, charset: str = "", *, fold_keys: bool = False) -> dict[str, Any]:
+    """Read a form of either kind: multipart/form-data begins with its boundary, on a line of its own.
+
+    Raises:
+        InputError: Neither, or more fields than any carrier sends.
+    """
+    if body.startswith(b"--") and b"\n" in body:
+        return _parse_multipart(body, charset, fold_keys=fold_keys)
+    return parse_form(decode(body, charset), fold_keys=fold_keys)
+
+
+def _parse_multipart(body: bytes, charset: str, *, fold_keys: bool) -> dict[str, Any]:
+    boundary = body.partition(b"\n")[0].rstrip()
+    if not _BOUNDARY.fullmatch(boundary):
+        raise malformed("the body is not multipart/form-data")
+    delimiter = re.compile(rb"(?:\A|\r?\n)" + re.escape(boundary) + rb"(?:--)?[ \t]*(?:\r?\n|\Z)")
+    fields: dict[str, Any] = {}
+    parts = delimiter.split(body, _FORM_FIELDS_MAX)
+    _check_count(len(parts))
+    for part in parts:
+        head, *rest = _HEAD_END.split(part, 1)
+        if rest and (match := _PART_NAME.search(head[:_CHUNK])):
+            name = decode(match[1], charset)
+            _add(fields, name.lower() if fold_keys else name, decode(rest[0], charset))
+    return fields
+
+
+_BOUNDARY: Final = re.compile(rb"--[!-~ ]{1,70}")
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_PART_NAME: Final = re.compile(rb'^Content-Disposition:[^\n]*?;[ \t]*name="?([^";\r\n]+)', re.IGNORECASE | re.MULTILINE)
+
+
+def _check_count(fields: int) -> None:
+    if fields > _FORM_FIELDS_MAX:
+        raise malformed(f"the form has more than {_FORM_FIELDS_MAX} fields")
+
+
+def _add(fields: dict[str, Any], name: str, value: str) -> None:
+    known = fields.get(name)
+    if known is None or known == value:
+        fields[name] = value
+    elif isinstance(known, list):
+        known.append(value)
+    else:
+        fields[name] = [known, value]
 
 
 def _unquoted(text: str) -> str:
@@ -190,15 +229,18 @@ _RECEIPT_MAX: Final = 65_536  # message_payload, the longest field that can hold
 _LABELS_MAX: Final = 64
 _DATE_MAX: Final = 32
 _LABEL: Final = re.compile(r"\b(id|sub|dlvrd|submit[ _]?date|done[ _]?date|stat|err|text)\s*:", re.IGNORECASE)
-_TOKEN: Final = re.compile(r"\s*(\S*)")
+_TOKEN: Final = re.compile(r"\s*([^\s\0]*)")  # PDU texts may keep the NUL that ends them.
+_SEPARATORS: Final = ",;"
+_RECEIPT: Final = "receipt"
 _DATES: Final = {f"{what}{gap}date": f"{what}_date" for what in ("submit", "done") for gap in ("", " ", "_")}
 
 
 def parse_smpp(text: str, attributes: Mapping[str, str]) -> dict[str, Any]:
     """Read a receipt by its labels, beside the callback's attributes (PDU fields and TLVs, by name).
 
-    Order, letter case, blanks and missing labels vary between message centres. What stands behind `text:` is the
-    message's own text, so labels there count only where id or status was not found before it (some put text first).
+    Order, letter case, blanks, commas and missing labels vary between message centres. What stands behind `text:` is
+    the message's own text, so labels there count only where id or status was not found before it (some put text
+    first). `receipt` is the whole text, for centres that write no labels.
 
     Raises:
         InputError: Longer than a PDU can be.
@@ -217,8 +259,9 @@ def parse_smpp(text: str, attributes: Mapping[str, str]) -> dict[str, Any]:
         elif label in _DATES:
             found[_DATES[label]] = text[match.end() : min(end, match.end() + _DATE_MAX)].strip()
         elif token := _TOKEN.match(text, match.end(), end):  # A vendor's own label behind the value is not its part.
-            found[label] = token[1]
-    return {**attributes, **before} if "id" in before and "stat" in before else {**attributes, **behind, **before}
+            found[label] = token[1].rstrip(_SEPARATORS)
+    whole = {**attributes, _RECEIPT: text}
+    return {**whole, **before} if "id" in before and "stat" in before else {**whole, **behind, **before}
 
 
 # XML

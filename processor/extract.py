@@ -17,6 +17,7 @@ from processor.bodies import (
     decode,
     malformed,
     parse_form,
+    parse_form_body,
     parse_json,
     parse_smpp,
     parse_xml,
@@ -134,7 +135,7 @@ class _Body:
             case BodyFormat.XML if first == b"<":
                 return parse_xml(body, fold_keys=shape.fold_keys)
             case BodyFormat.FORM if b"=" in body and not structured:
-                return parse_form(decode(body, self._charset or "latin-1"), fold_keys=shape.fold_keys)
+                return parse_form_body(body, self._charset or "latin-1", fold_keys=shape.fold_keys)
             case BodyFormat.SMPP if not structured:
                 return parse_smpp(decode(body, self._charset or "latin-1"), self._callback.attributes)
             case BodyFormat.QUERY if self._callback.query:

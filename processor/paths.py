@@ -33,7 +33,7 @@ def compile_path(expression: str) -> Getter:
         tree: Any = _PARSER.parse(expression).parsed
     except JMESPathError as error:  # Its text repeats the expression over several lines.
         raise ValueError(str(error).splitlines()[0].rstrip(": ")) from error
-    _check_functions(tree)
+    _check(tree)
     return _compile(tree)
 
 
@@ -42,13 +42,15 @@ def is_true(value: object) -> bool:
     return value is not None and value is not False and value not in ("", [], {})
 
 
-def _check_functions(node: dict[str, Any]) -> None:
-    """Refuse functions that JMESPath does not have; the library would only notice when it calls them."""
+def _check(node: dict[str, Any]) -> None:
+    """Refuse what the library takes although it never has a value: functions that do not exist, and `!a.b`."""
     if node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE:
         raise ValueError(f"unknown function {node['value']}()")
-    for child in node["children"]:
-        if isinstance(child, dict):  # A slice has numbers here.
-            _check_functions(child)
+    children = [child for child in node["children"] if isinstance(child, dict)]  # A slice has numbers here.
+    if node["type"] == "subexpression" and children[0]["type"] == "not_expression":
+        raise ValueError("! binds closer than a dot, so this has no value: write !(a.b)")
+    for child in children:
+        _check(child)
 
 
 def _compile(node: dict[str, Any]) -> Getter:

@@ -124,6 +124,45 @@ def test_a_form_of_too_many_fields_is_refused() -> None:
     assert refusal(FORM, callback("&".join(f"a{at}=1" for at in range(1_001)))) == "the form has more than 1000 fields"
 
 
+def multipart(*fields: tuple[str, str], end: str = "\r\n") -> str:
+    parts = [end.join(["--b 1", f'Content-Disposition: form-data; name="{name}"', "", text]) for name, text in fields]
+    return end.join([*parts, "--b 1--", ""])
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_a_multipart_form_is_the_same_as_any_form(end: str) -> None:
+    body = multipart(("id", "a+b %2B c"), ("status", "sent"), ("empty", ""), ("text", f"one{end}--b 2{end}é"), end=end)
+
+    (report,) = reports(FORM, callback(body, content_type="multipart/form-data; boundary=lies"))
+
+    assert (report.message_id, report.status, report.error_text) == ("a+b %2B c", "sent", f"one{end}--b 2{end}é")
+
+
+def test_a_multipart_field_may_have_other_headers_and_no_quotes() -> None:
+    id_part = "--b\r\nContent-Type: text/plain\r\ncontent-disposition: form-data; name=id\r\n\r\n7\r\n"
+    nameless = '--b\r\nContent-Disposition: form-data; filename="id"\r\n\r\n8\r\n--b\r\nbroken\r\n'
+    latin_1 = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\ncaf\xe9\r\n--b--'
+    status = '--b \r\nContent-Disposition: form-data; name="status"\r\n\r\nsent\r\n'
+
+    (report,) = reports(FORM, callback((id_part + nameless + status).encode() + latin_1))
+
+    assert (report.message_id, report.status, report.error_text) == ("7", "sent", "café")
+
+
+def test_a_multipart_field_that_comes_twice_is_a_list() -> None:
+    (error,) = pack(FORM).extract(callback(multipart(("id", "1"), ("id", "2"), ("id", "3"), ("status", "sent"))))
+
+    assert isinstance(error, InputError)
+
+
+def test_a_multipart_form_that_is_none_or_too_long_is_refused() -> None:
+    many = multipart(*((f"a{at}", "1") for at in range(1_001)))
+
+    assert refusal(FORM, callback(many)) == "the form has more than 1000 fields"
+    assert refusal(FORM, callback(f"--{'b' * 80}\nx=1")) == "the body is not multipart/form-data"
+    assert "looks like this" in refusal(FORM, callback("--b\nx"))
+
+
 XML = """
 [[callbacks]]
 format = "xml"
@@ -170,6 +209,8 @@ def test_xml_with_a_dtd_too_deep_too_wide_or_broken_is_refused(body: str) -> Non
         ("text:stat id:1 stat:DELIVRD", ("1", "DELIVRD", None)),
         ("id:1 stat:DELIVRD text:id:2 stat:UNDELIV err:9", ("1", "DELIVRD", None)),
         ("msgid:9 id:1 stat:DELIVRD", ("1", "DELIVRD", None)),
+        ("id:1,sub:001,stat:DELIVRD;err:000,text:hi", ("1", "DELIVRD", "000")),
+        ("stat:DELIVRD err:000\0id:1\0", ("1", "DELIVRD", "000")),
     ],
 )
 def test_a_receipt_is_read_by_label(text: str, expected: tuple[str, str, str | None]) -> None:
@@ -188,6 +229,19 @@ def test_a_receipt_with_bytes_of_any_alphabet_is_read() -> None:
 def test_a_receipt_longer_than_a_pdu_is_refused() -> None:
     with pytest.raises(InputError):
         BUILTIN.extract(callback("id:" * 30_000, "smpp"))
+
+
+def test_a_receipt_without_labels_can_be_taken_apart() -> None:
+    shape = """
+[[callbacks]]
+format = "smpp"
+fields.message_id = { path = "receipt", pattern = ',([0-9A-F]+)$' }
+fields.status = { path = "receipt", pattern = '^([a-z]+),' }
+"""
+
+    (report,) = reports(shape, callback("sent,2611230942,2611230941,000,2348030000000,Acme,4D2"))
+
+    assert (report.message_id, report.status) == ("4D2", "sent")
 
 
 def test_a_body_longer_than_any_carriers_is_refused() -> None:

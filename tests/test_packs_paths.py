@@ -26,6 +26,8 @@ EXPRESSIONS = [
     "a && 'x'",
     "!a",
     "!a && b",
+    "!(a.b)",
+    "!a[0]",
     "a == 'x'",
     "a != 'x'",
     "a == b",
@@ -69,3 +71,9 @@ def test_what_is_no_expression_is_refused_when_it_is_compiled(expression: str) -
 @given(values)
 def test_truth_is_jmespaths(value: object) -> None:
     assert is_true(value) == jmespath.search("a && `true` || `false`", {"a": value})
+
+
+@pytest.mark.parametrize("expression", ["!a.b", "c && !a.b.c", "[a, !a.b]"])
+def test_a_not_that_takes_only_the_first_name_is_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match=r"write !\(a\.b\)"):
+        compile_path(expression)
