@@ -141,10 +141,11 @@ def test_an_exceptions_words_are_cleaned_too() -> None:
 def test_other_libraries_lines_come_the_same_way() -> None:
     stream = io.StringIO()
     configure_logging("info", "json", stream)
-    logging.getLogger("librdkafka").warning("FAIL %s", "+447911123456")
+    # Not librdkafka, whose lines are thinned out where a worker was started in this process before.
+    logging.getLogger("some.library").warning("FAIL %s", "+447911123456")
     line = json.loads(stream.getvalue())
 
-    assert (line["logger"], line["level"], line["event"]) == ("librdkafka", "warning", "FAIL ***56")
+    assert (line["logger"], line["level"], line["event"]) == ("some.library", "warning", "FAIL ***56")
 
 
 @given(st.text())
