@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -149,7 +150,7 @@ class Deployment:
                 topics = self.broker.admin.list_topics(timeout=5).topics
                 asked = [
                     TopicPartition(name, number)
-                    for name in (*str(self.settings["TOPICS__RAW"]).split(","), self.topics["rekeyed"])
+                    for name in (*self._raw(topics), self.topics["rekeyed"])
                     if name in topics
                     for number in topics[name].partitions
                 ]
@@ -163,6 +164,12 @@ class Deployment:
             else:
                 if not unanswered:
                     return [answer for answer in answers if answer.offset >= 0]
+
+    def _raw(self, existing: Iterable[str]) -> list[str]:
+        """Return the raw topics that the setting names, or that its expressions match."""
+        wanted = str(self.settings["TOPICS__RAW"]).split(",")
+        matched = [name for name in existing if any(re.match(one, name) for one in wanted if one.startswith("^"))]
+        return [*(name for name in wanted if not name.startswith("^")), *matched]
 
     @cached_property
     def _group(self) -> Consumer:
