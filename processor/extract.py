@@ -27,7 +27,7 @@ from processor.model import Action, RawCallback, RawStatusEvent
 from processor.pack_ids import PARTS_MAX
 from processor.paths import is_true
 from processor.status import Channel, Status
-from processor.times import parse_time
+from processor.times import UNREADABLE, is_believable, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -295,13 +295,18 @@ class _Reports:
         return first
 
     def _time(self, levels: Levels) -> int | None:
+        """Take the first candidate that can be true, else the first that is there: mapping leaves it out and counts."""
+        first = None
         for candidate in self._shape.facts["occurred_at"]:
             text = candidate.read(levels, self._body)
             if text is not None and candidate.time is not None:
                 name, zone = candidate.time
-                if (time := parse_time(text, name, zone, self._callback.received_at)) is not None:
+                time = parse_time(text, name, zone)
+                if time is not None and is_believable(time, self._callback.received_at):
                     return time
-        return None
+                if first is None:
+                    first = UNREADABLE if time is None else time
+        return first
 
     def _parts(self, levels: Levels) -> tuple[int | None, int | None]:
         """Read the number of parts, and which of them this is about; what is no number is unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from processor.errors import DeadLetterReason
@@ -55,6 +55,19 @@ class Forward(NamedTuple):
     timestamp: int
 
 
+class Unmapped(NamedTuple):
+    """What a carrier said that no pack has a row for; words as they came, cut to `UNMAPPED_CHARS_MAX`."""
+
+    carrier: str
+    """The pack's name, `unknown` where there is none."""
+    channel: str
+    status: str
+    error_code: str
+
+
+UNMAPPED_CHARS_MAX: Final = 64
+
+
 @dataclass(slots=True)
 class Tally:
     """The counts of one input partition in one batch."""
@@ -64,6 +77,10 @@ class Tally:
     """Events by (carrier, outcome, reason); the reason is empty where the outcome says it all."""
     dead_offsets: set[int] = field(default_factory=set)
     """Offsets of the records that had a dead letter."""
+    unmapped: Counter[Unmapped] = field(default_factory=Counter)
+    """Events whose words no pack has a row for."""
+    times_left_out: Counter[str] = field(default_factory=Counter)
+    """By carrier, events whose time could not be true."""
 
 
 @dataclass(slots=True)

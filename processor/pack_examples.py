@@ -218,7 +218,7 @@ def _expected(table: Table) -> tuple[Expected, ...] | str:
 
 
 def _instant(text: str) -> int | None:
-    return parse_time(text, "iso8601", UTC, RECEIVED_AT)
+    return parse_time(text, "iso8601", UTC)
 
 
 class _Template:

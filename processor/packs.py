@@ -20,6 +20,7 @@ from processor.pack_format import Pack, read_pack
 from processor.pack_ids import PARTS_MAX
 from processor.pack_toml import merge, parse_toml
 from processor.status import CHANNEL_STATUSES, Channel, Status
+from processor.times import AHEAD_MS, EARLIEST_MS, is_believable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,6 +120,7 @@ class Packs:
         message_id = event.message_id
         account = event.account
         total = event.parts_total
+        occurred_at = event.occurred_at
         if (
             (care and (care > 1 or event.attributes))
             or not 0 < len(message_id) <= ID_CHARS_MAX
@@ -126,6 +128,7 @@ class Packs:
             or (account is not None and (not 0 < len(account) <= ID_CHARS_MAX or "\0" in account))
             or (total is not None and not 0 < total <= PARTS_MAX)
             or event.part_number is not None
+            or (occurred_at is not None and not EARLIEST_MS <= occurred_at <= event.received_at + AHEAD_MS)
             or (prefixes and _prefixed(event, prefixes))
         ):
             return self._with_care(event, row)
@@ -147,7 +150,7 @@ class Packs:
         if event.account is not None:
             _check_id("account", event.account)
         pack = self._carriers[meaning.carrier]
-        report = _checked_parts(_bare(pack, event))
+        report = _without_nonsense(_checked_parts(_bare(pack, event)))
         message_id, part = pack.ids.normalise(event.message_id)
         if part is not None and report.part_number is None:
             report = report._replace(part_number=part)
@@ -272,6 +275,12 @@ def _bare(pack: Pack, report: RawStatusEvent) -> RawStatusEvent:
     if recipient is report.recipient and sender is report.sender:
         return report
     return report._replace(recipient=recipient, sender=sender)
+
+
+def _without_nonsense(report: RawStatusEvent) -> RawStatusEvent:
+    """Leave out a time that cannot be true; `occurred_at` is for display, so the status counts all the same."""
+    time = report.occurred_at
+    return report if time is None or is_believable(time, report.received_at) else report._replace(occurred_at=None)
 
 
 _OWN: Final = ("carrier", "name", "aliases", "sources", "examples")

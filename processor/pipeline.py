@@ -19,7 +19,7 @@ from processor.errors import DeadLetterReason, DecodeError, InputError
 from processor.headers import element_to_replay, origin_of
 from processor.identity import owner_of
 from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, Source, StatusEvent
-from processor.outbox import DeadLetter, Forward, Outcome, Tally
+from processor.outbox import UNMAPPED_CHARS_MAX, DeadLetter, Forward, Outcome, Tally, Unmapped
 from processor.reduce import REPLIES_MAX, advance, is_forgotten
 from processor.rekeyed import decode_rekeyed
 
@@ -38,6 +38,15 @@ WHOLE_RECORD: Final = -1
 """Index of a dead letter that is about the whole record."""
 
 _NO_CARRIER: Final = "unknown"
+_UNMAPPED: Final = frozenset(
+    {
+        DeadLetterReason.UNKNOWN_STATUS,
+        DeadLetterReason.STATUS_NOT_ON_CHANNEL,
+        DeadLetterReason.UNKNOWN_CHANNEL,
+        DeadLetterReason.UNKNOWN_CARRIER,
+    }
+)
+"""Reasons that a row or a pack would mend."""
 
 Observer = Callable[[StatusEvent, str], None]
 """Takes an event and its outcome: `published` or the reason why it was suppressed."""
@@ -112,7 +121,9 @@ class _Run:
         "_replies_max",
         "_retention_ms",
         "_states",
+        "_times_left_out",
         "_topic",
+        "_unmapped",
     )
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, states: States | None, outbox: Outbox) -> None:
@@ -128,6 +139,8 @@ class _Run:
         self._changes = outbox.changes.setdefault(partition, []) if states is not None else []
         self._outcomes: dict[tuple[str, str, str], int] = {}
         self._dead: set[int] = set()
+        self._unmapped: list[Unmapped] = []
+        self._times_left_out: list[str] = []
 
     def unusual(self, record: Record, item: RawStatusEvent | RawCallback | DecodeError) -> None:
         """Process a record that is not one plain report: a callback, a replayed letter, or not decodable."""
@@ -159,11 +172,13 @@ class _Run:
         try:
             event = self._interpret(report)
         except InputError as error:
-            self.dead_letter(record, index, "map", error, self._pipeline.packs.known(report.carrier))
+            self._not_mapped(record, report, index, error)
             return
         if isinstance(event, Ignored):
             self._count(event.carrier, Outcome.IGNORED, event.reason)
             return
+        if event[4] is not report and report.occurred_at is not None and event.report.occurred_at is None:
+            self._times_left_out.append(event.meaning.carrier)
         states = self._states
         state = None if states is None else states.get(event[0])
         kind, timestamp = record.timestamp()
@@ -212,6 +227,13 @@ class _Run:
             self._changes.append(change_of(event, state, after, source))
             self._count(carrier, Outcome.PUBLISHED)
 
+    def _not_mapped(self, record: Record, report: RawStatusEvent, index: int, error: InputError) -> None:
+        carrier = self._pipeline.packs.known(report.carrier)
+        if error.reason in _UNMAPPED:
+            words = (report.channel or "", report.status, report.error_code or "")
+            self._unmapped.append(Unmapped(carrier, *(word[:UNMAPPED_CHARS_MAX] for word in words)))
+        self.dead_letter(record, index, "map", error, carrier)
+
     def dead_letter(self, record: Record, index: int, stage: str, error: InputError, carrier: str) -> None:
         """Stage a dead letter of the record that was read, with the index of the event that failed."""
         offset = record.offset() or 0
@@ -226,6 +248,8 @@ class _Run:
         tally.records += records
         tally.dead_offsets |= self._dead
         tally.outcomes.update(self._outcomes)
+        tally.unmapped.update(self._unmapped)
+        tally.times_left_out.update(self._times_left_out)
 
     def _count(self, carrier: str, outcome: str, reason: str = "") -> None:
         outcomes = self._outcomes

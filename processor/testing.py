@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from processor.model import MessageState, StatusChange
-    from processor.outbox import DeadLetter
+    from processor.outbox import DeadLetter, Unmapped
 
 RAW_TOPIC: Final = "carrier.status.raw"
 REKEYED_TOPIC: Final = "status-processor.rekeyed"
@@ -95,6 +95,9 @@ class PipelineDriver:
         self.dead_letters: list[DeadLetter] = []
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """Events by (carrier, outcome, reason)."""
+        self.unmapped: Counter[Unmapped] = Counter()
+        self.times_left_out: Counter[str] = Counter()
+        """Events by carrier whose time could not be true."""
         self.records = 0
         self._states = [MemoryStates() for _ in range(partitions)]
         self._offsets: Counter[tuple[str, int]] = Counter()
@@ -148,6 +151,8 @@ class PipelineDriver:
         self.dead_letters += outbox.dead_letters
         for tally in outbox.tallies.values():
             self.outcomes.update(tally.outcomes)
+            self.unmapped.update(tally.unmapped)
+            self.times_left_out.update(tally.times_left_out)
             self.records += tally.records
         self.changes += changes
         for forward in outbox.forwards:

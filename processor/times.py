@@ -1,7 +1,7 @@
 """Carriers' times, in whatever form, to milliseconds since the epoch.
 
 Carriers' clocks are coarse, wrong or without a zone, so a time is for display and never for order; a time that cannot
-be true is left out rather than passed on.
+be true is left out, and counted, rather than passed on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01T00:00:00Z: no carrier's report is older, zeroed clocks are.
-_AHEAD_MS: Final = 2 * 24 * 3600 * 1000  # A zone read wrongly is at most 14 hours off; two days is no clock at all.
+EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01T00:00:00Z: no carrier's report is older, zeroed clocks are.
+AHEAD_MS: Final = 2 * 24 * 3600 * 1000  # A zone read wrongly is at most 14 hours off; two days is no clock at all.
+UNREADABLE: Final = -1
+"""What stands for a text that is no time: as little believable as any other before 2000."""
 _TEXT_MAX: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -45,14 +47,18 @@ def is_format(name: str) -> bool:
     return name in FORMATS or "%" in name
 
 
-def parse_time(text: str, format_name: str, zone: tzinfo, received_at: int) -> int | None:
-    """Read a time as ms since the epoch; None where the text is none, or none that can be true.
+def is_believable(time: int, received_at: int) -> bool:
+    """Tell whether a time can be true: not before 2000, and not more than two days after the report arrived (ms)."""
+    return EARLIEST_MS <= time <= received_at + AHEAD_MS
+
+
+def parse_time(text: str, format_name: str, zone: tzinfo) -> int | None:
+    """Read a time as ms since the epoch; None where the text is no time of this form.
 
     Args:
         text: As the carrier wrote it; a JSON number by its literal text.
         format_name: A name of `FORMATS`, or a pattern of `strptime`.
         zone: Where the text itself has no offset.
-        received_at: When the report arrived, ms. A time more than two days later is not believed.
     """
     text = text.strip()
     if not text or len(text) > _TEXT_MAX:
@@ -65,7 +71,7 @@ def parse_time(text: str, format_name: str, zone: tzinfo, received_at: int) -> i
             time = (aware - _EPOCH) // _MS
     except (ValueError, OverflowError, DecimalException):
         return None
-    return time if _EARLIEST_MS <= time <= received_at + _AHEAD_MS else None
+    return time
 
 
 def _iso8601(text: str) -> datetime:

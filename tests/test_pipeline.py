@@ -21,7 +21,7 @@ from processor.identity import owner_of
 from processor.model import Action, Source
 from processor.outbox import DeadLetter
 from processor.simulator import Oracle, Simulator, judge
-from processor.testing import FakeRecord, PipelineDriver, callback, raw_event
+from processor.testing import START_MS, FakeRecord, PipelineDriver, callback, raw_event
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -202,3 +202,46 @@ def test_a_dead_letters_headers_are_bounded(headers: list[tuple[str, bytes | Non
 
     assert sum(len(name.encode()) + len(value or b"") for name, value in found) <= KEPT_HEADERS_BYTES_MAX + 1024
     assert len(dict(found)[ERRORS_MESSAGE] or b"") <= 256
+
+
+@pytest.mark.parametrize(
+    "occurred_at",
+    [0, -1, 946_684_799_999, START_MS + 2 * DAY_MS + 1, 2**62],
+    ids=["1970", "unreadable", "1999", "in days", "far future"],
+)
+def test_a_time_that_cannot_be_true_is_left_out_and_counted(occurred_at: int) -> None:
+    driver = PipelineDriver()
+
+    (change,) = driver.pipe(raw_event("twilio", "SM1", "sent", channel="SMS", occurred_at=occurred_at))
+
+    assert change.occurred_at is None
+    assert driver.times_left_out == {"twilio": 1}
+
+
+@pytest.mark.parametrize(
+    ("done_at", "left_out"),
+    [("2025-12-31T09:42:00.000+0000", 0), ("1970-01-01T00:00:00.000+0000", 1), ("soon", 1), ("", 0)],
+)
+def test_a_callback_tells_of_its_nonsense_times_too(done_at: str, left_out: int) -> None:
+    driver = PipelineDriver()
+    body = {"results": [{"messageId": "m1", "status": {"name": "DELIVERED_TO_HANDSET"}, "doneAt": done_at}]}
+
+    (change,) = driver.pipe(callback("infobip", json.dumps(body).encode(), channel="SMS"))
+
+    assert change.status == "DELIVERED"
+    assert (change.occurred_at is None) == bool(left_out or not done_at)
+    assert driver.times_left_out.total() == left_out
+
+
+def test_words_without_a_row_are_counted_as_they_came() -> None:
+    driver = PipelineDriver()
+
+    driver.pipe(raw_event("twilio", "SM1", "teleported", channel="SMS", error_code="9"))
+    driver.pipe(raw_event("twilio", "SM2", "read", channel="SMS"))
+    driver.pipe(raw_event("nobody", "SM3", "x" * 1000))
+
+    assert driver.unmapped == {
+        ("twilio", "SMS", "teleported", "9"): 1,
+        ("twilio", "SMS", "read", ""): 1,
+        ("unknown", "", "x" * 64, ""): 1,
+    }
