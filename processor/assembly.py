@@ -16,6 +16,7 @@ from processor.assignment import Assignment, AssignmentOptions
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
 from processor.kafka_errors import describe
+from processor.pack_reload import PackReload
 from processor.pipeline import RETENTION_MS, Pipeline
 from processor.publisher import OutputTopics, Publisher
 from processor.purge import Purge
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from processor.books import DeadLetterLimit
+    from processor.pack_files import PackSource
     from processor.packs import Packs
     from processor.pipeline import Observer
     from processor.registry import Registry
@@ -69,6 +71,8 @@ class Plan:
     state_topic_id: str
     state_directory: Path
     packs: Packs
+    pack_source: PackSource
+    """Where packs are read anew, when that is asked for."""
     limit: DeadLetterLimit
     cache_entries: int = 100_000
     retention_ms: int = RETENTION_MS
@@ -126,12 +130,14 @@ def worker(plan: Plan) -> Iterator[Worker]:
             publisher.start()
         consumer = Consumer({**plan.clients.consumer, **heard}, logger=_CLIENT_LOG)
         closing.callback(consumer.close)
+        pipeline = Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe)
         yield Worker(
             consumer=consumer,
             assignment=Assignment(consumer, admin, reader, stores, standbys, _assignment_options(plan)),
             reader=reader,
             publisher=publisher,
-            pipeline=Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe),
+            pipeline=pipeline,
+            packs=PackReload(plan.pack_source, pipeline, plan.telemetry),
             schemas=SchemaSupply(decoder, plan.registry, plan.beat),
             telemetry=plan.telemetry,
             purge=Purge(plan.state_keep_ms),

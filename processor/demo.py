@@ -29,8 +29,7 @@ from processor.demo_view import Shown, live_view, summary
 from processor.errors import ExitCode, FatalError
 from processor.model import StatusChange
 from processor.outbox import Outcome
-from processor.pack_files import builtin_texts
-from processor.packs import Packs
+from processor.pack_files import PackSource
 from processor.publisher import OutputTopics
 from processor.simulator import Oracle, Simulator, judge
 from processor.telemetry import Telemetry
@@ -196,6 +195,7 @@ def _plan(mock: Mock, directory: Path, watched: Watched, telemetry: Telemetry) -
     producing = mock.client(
         transactional_id="demo-0", transaction_timeout_ms=15_000, queue_buffering_max_messages=1_000_000
     )
+    source = PackSource(None, b"")
     return Plan(
         clients=ClientConfigs(
             consumer=reading | group,
@@ -210,7 +210,8 @@ def _plan(mock: Mock, directory: Path, watched: Watched, telemetry: Telemetry) -
         cluster_id="mock",
         state_topic_id="mock",
         state_directory=directory / "state",
-        packs=Packs.load(builtin_texts()),
+        packs=source.load(),
+        pack_source=source,
         limit=DeadLetterLimit(),
         observe=watched.observe,
         telemetry=telemetry,

@@ -6,9 +6,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from processor.errors import PackError
-from processor.packs import BUILTIN
+from processor.packs import BUILTIN, Packs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _SUFFIX = ".toml"
@@ -35,3 +36,31 @@ def texts_of(directory: Path) -> dict[str, str]:
         except UnicodeDecodeError:
             raise PackError([f"{path}: not UTF-8"]) from None
     return texts
+
+
+class PackSource:
+    """The packs of a worker: the built-in ones under the user's own, read again whenever that is asked for."""
+
+    def __init__(self, directory: Path | None, identity_key: bytes) -> None:
+        self._directory = directory
+        self._identity_key = identity_key
+        self._texts: Mapping[str, str] = {}
+        self.changed: list[str] = []
+        """Files that are new, gone or different since the load before the last."""
+
+    def load(self) -> Packs:
+        """Read all packs; where this raises, what was loaded before is still what counts.
+
+        Raises:
+            PackError: A pack breaks the rules, or cannot be read.
+        """
+        texts = builtin_texts()
+        if self._directory is not None:
+            try:
+                texts |= texts_of(self._directory)
+            except OSError as error:
+                raise PackError([f"packs.directory: cannot read {self._directory} ({error.strerror})"]) from error
+        packs = Packs.load(texts, self._identity_key)
+        before, self._texts = self._texts, texts
+        self.changed = sorted(file for file in {*before, *texts} if before.get(file) != texts.get(file))
+        return packs

@@ -21,8 +21,7 @@ from processor.assembly import ClientConfigs, Plan, worker
 from processor.books import DeadLetterLimit
 from processor.errors import ExitCode, FatalError, PackError, TransientError
 from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try
-from processor.pack_files import builtin_texts, texts_of
-from processor.packs import Packs
+from processor.pack_files import PackSource
 from processor.publisher import OutputTopics
 from processor.registry import Registry
 from processor.schemas import registry_prefix, schema_text
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from processor.packs import Packs
     from processor.settings import Settings
     from processor.worker import Worker
 
@@ -123,7 +123,8 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
     Raises:
         FatalError: A pack, a topic or an access is not as it must be, or nobody answered in time.
     """
-    packs = load_packs(settings)
+    source = pack_source(settings)
+    packs = load_packs(source)
     clients = ClientConfigs(
         consumer=consumer_config(settings),
         producer=producer_config(settings),
@@ -153,6 +154,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         # Workers of one machine may share the setting: each has a directory of its own in it.
         state_directory=settings.state.directory / transactional_id(settings),
         packs=packs,
+        pack_source=source,
         limit=DeadLetterLimit(
             settings.dead_letters.share_max, settings.dead_letters.window_records, settings.dead_letters.run_max
         ),
@@ -174,23 +176,22 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
     )
 
 
-def load_packs(settings: Settings) -> Packs:
-    """Load the built-in packs and the user's own, which override them.
+def pack_source(settings: Settings) -> PackSource:
+    """Say where the packs are: the built-in ones and the user's own, which override them."""
+    key = settings.identity_key.get_secret_value().encode() if settings.identity_key else b""
+    return PackSource(settings.packs.directory, key)
+
+
+def load_packs(source: PackSource) -> Packs:
+    """Load the packs for the first time.
 
     Raises:
         FatalError: A pack breaks the rules; the message has every problem.
     """
-    key = settings.identity_key.get_secret_value().encode() if settings.identity_key else b""
     try:
-        texts = builtin_texts()
-        if settings.packs.directory is not None:
-            texts |= texts_of(settings.packs.directory)
-        return Packs.load(texts, key)
+        return source.load()
     except PackError as error:
         raise FatalError(f"carrier packs are refused:\n{error}", ExitCode.SETTINGS) from error
-    except OSError as error:
-        reason = f"packs.directory: cannot read {settings.packs.directory} ({error.strerror})"
-        raise FatalError(reason, ExitCode.SETTINGS) from error
 
 
 def _own_topics(settings: Settings, admin: AdminClient) -> dict[str, topics.TopicFacts]:
@@ -277,6 +278,8 @@ def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
 class _Signals:
     """Lets the first SIGTERM or SIGINT stop the worker in order, and a second one end the process at once.
 
+    SIGHUP has the worker read its carrier packs anew; one that comes before it turns is nothing new to it.
+
     It stays in force until the worker has left the group, so that a broker that does not answer then is no trap.
     """
 
@@ -292,11 +295,16 @@ class _Signals:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _on_hangup(self, _number: int, _: FrameType | None) -> None:
+        if self._worker is not None:
+            self._worker.packs.ask()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._asked:

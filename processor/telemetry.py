@@ -21,6 +21,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from processor.logs import masked, printable
+from processor.outbox import Unmapped
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
+UNMAPPED_MAX: Final = 200
+"""Distinct unmapped words that get labels of their own: they come from outside, and each is a time series."""
+_OTHER: Final = "other"
 RECORDS: Final = (1.0, 10.0, 100.0, 1000.0, 5000.0, 10000.0, 20000.0, 50000.0)
 
 
@@ -101,6 +107,9 @@ class Telemetry(Collector):
         self._changes: Counter[tuple[str, str]] = Counter()
         self._transactions: Counter[str] = Counter()
         self._rebalances: Counter[str] = Counter()
+        self._unmapped: Counter[Unmapped] = Counter()
+        self._times_left_out: Counter[str] = Counter()
+        self._reloads: Counter[str] = Counter()
         self._age = Histogram(AGE_SECONDS)
         self._latency = Histogram(SECONDS)
         self._transaction_seconds = Histogram(SECONDS)
@@ -117,6 +126,9 @@ class Telemetry(Collector):
             self._records += records
             for tally in outbox.tallies.values():
                 self._outcomes.update(tally.outcomes)
+                self._times_left_out.update(tally.times_left_out)
+                for words, count in tally.unmapped.items():
+                    self._unmapped[self._bounded(words)] += count
             for changes in outbox.changes.values():
                 self._changes.update((change.channel, change.status) for change in changes)
             self._age.observe_sorted(ages)
@@ -124,6 +136,17 @@ class Telemetry(Collector):
             self._transaction_seconds.observe(max(0.0, now - began_at))
             self._batch_records.observe(records)
             self._transactions["committed"] += 1
+
+    def _bounded(self, words: Unmapped) -> Unmapped:
+        """Give the labels to count unmapped words under: masked, and `other` once there are as many as may be."""
+        told = Unmapped(words.carrier, *(printable(masked(word)) for word in words[1:]))
+        known = told in self._unmapped or len(self._unmapped) < UNMAPPED_MAX
+        return told if known else Unmapped(words.carrier, _OTHER, _OTHER, _OTHER)
+
+    def packs_reloaded(self, result: str) -> None:
+        """Count a reload of the carrier packs: `loaded` or `refused`."""
+        with self._lock:
+            self._reloads[result] += 1
 
     def outcomes(self) -> Counter[tuple[str, str, str]]:
         """Return the committed events so far by (carrier, outcome, reason)."""
@@ -176,6 +199,24 @@ class Telemetry(Collector):
             "Rebalance callbacks by kind.",
             ("kind",),
             (((kind,), count) for kind, count in self._rebalances.items()),
+        )
+        yield _counter(
+            "status_processor_unmapped_events",
+            "Dead-lettered events whose words no pack has a row for; `other` gathers what came after the first 200.",
+            Unmapped._fields,
+            self._unmapped.items(),
+        )
+        yield _counter(
+            "status_processor_times_left_out",
+            "Events whose time was no time or could not be true, by carrier; they count, without an occurred_at.",
+            ("carrier",),
+            (((carrier,), count) for carrier, count in self._times_left_out.items()),
+        )
+        yield _counter(
+            "status_processor_pack_reloads",
+            "Reloads of the carrier packs by how they ended.",
+            ("result",),
+            (((result,), count) for result, count in self._reloads.items()),
         )
         yield _counter("status_processor_records", "Records consumed and committed.", (), [((), self._records)])
         for name, documentation, count in (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from processor.assignment import Assignment, Input
     from processor.books import Books, DeadLetterLimit
     from processor.changelog import ChangelogReader
+    from processor.pack_reload import PackReload
     from processor.pipeline import Pipeline
     from processor.publisher import Publisher
     from processor.purge import Purge
@@ -72,6 +73,7 @@ class Worker:
     reader: ChangelogReader
     publisher: Publisher
     pipeline: Pipeline
+    packs: PackReload
     schemas: SchemaSupply
     telemetry: Telemetry
     purge: Purge
@@ -124,6 +126,7 @@ class Worker:
     def run_once(self) -> None:
         """Take one batch through, then bring waiting partitions a step further."""
         self.beat()
+        self.packs.step()
         timeout = self.options.commit_interval_s
         if self.reader.restores:
             # With nothing running the poll only serves callbacks, and a restore gets the time; else they share it.

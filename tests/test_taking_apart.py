@@ -98,6 +98,7 @@ def make_worker(*plan: Exception | None) -> tuple[Worker, FakeAssignment, FakePu
         reader=absent,
         publisher=publisher,  # type: ignore[arg-type]  # the same
         pipeline=Pipeline(Decoder(), Packs.load(builtin_texts()), PARTITIONS),
+        packs=absent,
         schemas=absent,
         telemetry=Telemetry(""),
         purge=absent,

@@ -9,14 +9,30 @@ from pathlib import Path
 
 import pytest
 
+from processor.codec import encode_raw_events
 from processor.simulator import Oracle, Simulator, judge
-from tests.broker.deployment import Deployment, wait_for
+from processor.testing import raw_event
+from tests.broker.deployment import Deployment, WorkerProcess, wait_for
 from tests.conftest import MakeBroker
 from tests.kafka.broker import Broker
 
 SEED = 20_260_101
 START_MS = int(time.time() * 1000) - 5 * 24 * 3600 * 1000
 """Brokers refuse records from the future and delete those older than a week."""
+
+
+ACME = """carrier = "acme"
+name = "Acme"
+sources = ["https://acme.example/docs"]
+
+[channels.SMS.statuses]
+landed = "DELIVERED"
+
+[[examples]]
+channel = "SMS"
+rows = [["landed", "DELIVERED"]]
+"""
+REFUSED = "carrier packs are refused, the old ones stay"
 
 
 @pytest.fixture
@@ -210,3 +226,43 @@ def test_a_changelog_that_was_made_anew_is_refused(deployment: Deployment, broke
     with deployment.worker(0, "--reset-state") as worker:
         deployment.wait_for_events(oracle.totals.total() + more.totals.total())
         assert worker.stop() == 0
+
+
+def test_sighup_loads_new_packs_under_a_running_worker_and_refuses_bad_ones(
+    deployment: Deployment, broker: Broker, tmp_path: Path
+) -> None:
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    deployment.settings["PACKS__DIRECTORY"] = packs
+    deployment.create_topics()
+
+    def report(message_id: str) -> None:
+        (value,) = encode_raw_events([raw_event("acme", message_id, "landed")])
+        broker.produce(deployment.topics["raw"], [(message_id.encode(), value)])
+
+    def reloads(worker: WorkerProcess) -> dict[str, float]:
+        return {row["result"]: count for row, count in worker.metrics().get("status_processor_pack_reloads_total", [])}
+
+    with deployment.worker() as worker:
+        worker.wait_until_running()
+        report("m1")
+        deployment.wait_for_events(1)
+        (packs / "acme.toml").write_text(ACME)
+        worker.signal(signal.SIGHUP)
+        wait_for("the new pack", lambda: reloads(worker) == {"loaded": 1.0})
+        report("m2")
+        deployment.wait_for_events(2)
+        (packs / "acme.toml").write_text(ACME.replace('landed = "DELIVERED"', 'landed = "ARRIVED"'))
+        worker.signal(signal.SIGHUP)
+        wait_for("the bad pack", lambda: reloads(worker) == {"loaded": 1.0, "refused": 1.0})
+        report("m3")
+        deployment.wait_for_events(3)
+        assert worker.stop() == 0
+
+    assert {change.message_id: change.status for change in deployment.changes()} == {
+        "m2": "DELIVERED",
+        "m3": "DELIVERED",
+    }
+    assert len(deployment.dead_letters()) == 1
+    (refusal,) = [line for line in worker.events_logged() if line["event"] == REFUSED]
+    assert "acme.toml:6: channels.SMS.statuses.landed: 'ARRIVED' is no canonical status" in str(refusal["problems"])

@@ -18,7 +18,7 @@ from processor.assembly import ClientConfigs, Plan
 from processor.books import DeadLetterLimit
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
-from processor.pack_files import builtin_texts
+from processor.pack_files import PackSource, builtin_texts
 from processor.packs import Packs
 from processor.publisher import OutputTopics, Publisher
 from processor.stores import Stores
@@ -151,6 +151,7 @@ def _base_plan() -> Plan:
         state_topic_id="simulated",
         state_directory=Path("/"),
         packs=packs(),
+        pack_source=PackSource(None, b""),
         limit=DeadLetterLimit(0, 10, 0),
         commit_interval_s=0,
     )
