@@ -57,18 +57,21 @@ def _summary(pack: Pack) -> dict[str, object]:
 def check(where: Path | None, as_json: bool) -> int:
     """Check packs and run their examples: the built-in ones, and those of a directory or a file.
 
-    Exit code 1 where an example does not come out as its pack says, 78 where a pack breaks the rules.
+    Then tell what the examples leave unshown (rows, callbacks, paths, batches) and which rules can never apply.
+    Exit code 1 where there is something of this, 78 where a pack breaks the rules and cannot be loaded.
     """
     from processor.pack_check import check_example  # noqa: PLC0415  # only here
     from processor.pack_files import builtin_texts  # noqa: PLC0415  # only here
+    from processor.pack_review import review  # noqa: PLC0415  # only here
 
-    packs = Packs.load(builtin_texts() | (own_texts(where) if where else {}))
+    texts = builtin_texts() | (own_texts(where) if where else {})
+    packs = Packs.load(texts)
     examples = packs.examples()
     problems = [
         f"{packs.carriers[example.carrier].file}: {line}"
         for example in examples
         for line in check_example(packs, example)
-    ]
+    ] or review(packs, texts)
     if as_json:
         print_json({"carriers": len(packs.carriers), "examples": len(examples), "problems": problems}, indent=2)
     else:
