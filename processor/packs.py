@@ -154,6 +154,8 @@ class Packs:
         message_id, part = pack.ids.normalise(event.message_id)
         if part is not None and report.part_number is None:
             report = report._replace(part_number=part)
+        if report.part_number is not None and Status.PARTIALLYSENT not in CHANNEL_STATUSES[meaning.channel]:
+            raise InputError(DeadLetterReason.MALFORMED, f"messages on {meaning.channel} have no parts")
         chain = pack.ids.chain_of(report, meaning.channel, self._identity_key)
         identity = identity_of(event.account, meaning.carrier, message_id, chain)
         return StatusEvent(identity, message_id, chain, meaning, report)

@@ -11,10 +11,13 @@ import click
 from processor.cli.common import load_packs, own_texts, packs_option, print_json
 from processor.errors import ExitCode
 from processor.logs import printable
+from processor.pack_tables import never, ways
 from processor.packs import Packs
+from processor.status import CHANNEL_STATUSES, Status
 
 if TYPE_CHECKING:
     from processor.pack_format import Pack, Row, Rules
+    from processor.status import Channel
 
 
 @click.group(epilog="\b\nExample:\n  status-processor carriers list\n")
@@ -87,13 +90,7 @@ def check(where: Path | None, as_json: bool) -> int:
 @packs_option
 def show(carrier: str, as_json: bool, directory: Path | None) -> int:
     """Show what a carrier's words mean, channel by channel."""
-    packs = load_packs(directory)
-    pack = packs.carriers.get(packs.known(carrier))
-    if pack is None:
-        raise click.BadParameter(
-            f"there is no pack for {printable(carrier)!r}; `status-processor carriers list` names them",
-            param_hint="CARRIER",
-        )
+    pack = _pack_named(load_packs(directory), carrier)
     if as_json:
         tables = {channel: _tables(rules) for channel, rules in pack.channels.items()}
         print_json({"carrier": pack.carrier, **_summary(pack), "tables": tables}, indent=2)
@@ -112,6 +109,65 @@ def show(carrier: str, as_json: bool, directory: Path | None) -> int:
     for source in pack.sources:
         click.echo(f"  {printable(source)}")
     return ExitCode.OK
+
+
+@carriers.command(
+    epilog="\b\nExamples:\n  status-processor carriers coverage\n  status-processor carriers coverage twilio\n"
+    "  status-processor carriers coverage --status DND\n"
+)
+@click.argument("carrier", required=False)
+@click.option("--status", type=click.Choice([*Status]), help="Only who can say this, and in which words.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@packs_option
+def coverage(carrier: str | None, status: str | None, as_json: bool, directory: Path | None) -> int:
+    """Say which canonical statuses can ever result, carrier by carrier, and which never do.
+
+    On SMS and RCS, parts of long messages can also give PARTIALLYSENT and PARTIALDELIVERED.
+    """
+    packs = load_packs(directory)
+    chosen = sorted(packs.carriers.values(), key=lambda pack: pack.carrier)
+    if carrier is not None:
+        chosen = [_pack_named(packs, carrier)]
+    if as_json:
+        print_json({pack.carrier: {channel: _coverage(pack, channel) for channel in pack.channels} for pack in chosen})
+    elif status is not None:
+        _print_who_says(chosen, Status[status])
+    else:
+        for pack in chosen:
+            for channel in pack.channels:
+                _print_coverage(pack, channel)
+    return ExitCode.OK
+
+
+def _coverage(pack: Pack, channel: Channel) -> dict[str, object]:
+    given = {status: [word for words in way for word in words] for status, way in ways(pack, channel).items()}
+    return {"statuses": given, "never": never(pack, channel)}
+
+
+def _print_coverage(pack: Pack, channel: Channel) -> None:
+    given = ways(pack, channel)
+    click.echo(f"{pack.carrier} {channel}: {len(given)} of {len(CHANNEL_STATUSES[channel])}")
+    click.echo(f"  {' '.join(given)}")
+    if missing := never(pack, channel):
+        click.echo(f"  never {' '.join(missing)}")
+
+
+def _print_who_says(packs: list[Pack], status: Status) -> None:
+    for pack in packs:
+        for channel in pack.channels:
+            if way := ways(pack, channel).get(status):
+                words = ", ".join(printable(word) for words in way for word in words)
+                click.echo(f"{pack.carrier} {channel}: {words}")
+
+
+def _pack_named(packs: Packs, carrier: str) -> Pack:
+    pack = packs.carriers.get(packs.known(carrier))
+    if pack is None:
+        raise click.BadParameter(
+            f"there is no pack for {printable(carrier)!r}; `status-processor carriers list` names them",
+            param_hint="CARRIER",
+        )
+    return pack
 
 
 def _tables(rules: Rules) -> dict[str, dict[str, str]]:
