@@ -10,10 +10,10 @@ from confluent_kafka.admin import AdminClient
 
 from processor.books import decode_books
 from processor.changelog import watermarks
-from processor.changes_reader import METADATA_S, Heard, partitions_of, silent_logger
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import describe, error_of, is_denied
 from processor.ledger import Account, Ledger, forwarding_of
+from processor.topic_reader import METADATA_S, Heard, partitions_of, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

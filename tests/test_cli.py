@@ -14,7 +14,6 @@ import pytest
 from confluent_kafka import Producer
 
 import processor
-from processor.changes_reader import silent_logger
 from processor.cli import commands, main
 from processor.cli.common import EXIT_CODES
 from processor.codec import ChangeEncoder
@@ -23,6 +22,7 @@ from processor.model import StatusChange
 from processor.pack_files import builtin_texts
 from processor.simulator import Simulator
 from processor.testing import PipelineDriver, raw_event
+from processor.topic_reader import silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def test_config_shows_values_and_origins_and_no_secret(
 def test_a_broker_that_is_not_there_gives_one_line(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("processor.changes_reader.METADATA_S", 1.0)
+    monkeypatch.setattr("processor.topic_reader.METADATA_S", 1.0)
 
     assert main([*command, "--set", NOWHERE]) == ExitCode.UNAVAILABLE
 

@@ -112,7 +112,7 @@ def test_machines_get_the_same_figures_and_null_for_what_is_not_known() -> None:
 def test_a_broker_that_is_not_there_gives_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("processor.changes_reader.METADATA_S", 1.0)
+    monkeypatch.setattr("processor.topic_reader.METADATA_S", 1.0)
 
     assert main(["books", "--set", "kafka.bootstrap.servers=127.0.0.1:1"]) == ExitCode.UNAVAILABLE
 

@@ -10,7 +10,6 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from processor.changes_reader import silent_logger
 from processor.errors import ExitCode, FatalError
 from processor.settings import (
     Settings,
@@ -24,6 +23,7 @@ from processor.settings import (
     transactional_id,
 )
 from processor.settings_page import settings_page
+from processor.topic_reader import silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,6 +12,7 @@ import processor
 from processor.cli.books import books
 from processor.cli.carriers import carriers
 from processor.cli.common import EXIT_CODES
+from processor.cli.dead_letters import dead_letters
 from processor.cli.explain import explain
 from processor.cli.schemas import schemas
 from processor.cli.settings import config
@@ -34,7 +35,7 @@ def commands() -> None:
     """Turn carriers' raw status reports into canonical per-message status changes, exactly once."""
 
 
-for _command in (run, demo, explain, simulate, tail, books, topics, config, carriers, schemas):
+for _command in (run, demo, explain, simulate, tail, books, topics, dead_letters, config, carriers, schemas):
     commands.add_command(_command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from processor.pack_files import builtin_texts, texts_of
 from processor.packs import Packs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from processor.settings import Settings
 
@@ -127,3 +128,17 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     """Print a value as JSON, at once, so that whoever reads a pipe sees it."""
     sys.stdout.write(json.dumps(value, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def shown_progress(doing: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
+    """Give what is told of records and events, and shows how far it is, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _records, _events: None
+        return
+    from rich.console import Console  # noqa: PLC0415  # only on a terminal
+    from rich.progress import Progress  # noqa: PLC0415  # only on a terminal
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda _records, events: bar.update(task, completed=events)

@@ -46,8 +46,8 @@ def tail(
     assignments: tuple[str, ...],
 ) -> int:
     """Show status changes as they are published. Ctrl-C ends it."""
-    from processor.changes_reader import ChangesReader  # noqa: PLC0415  # other commands start faster
     from processor.settings import admin_config  # noqa: PLC0415  # the same
+    from processor.topic_reader import ChangesReader  # noqa: PLC0415  # other commands start faster
 
     settings = settings_of(file, assignments)
     shown = undecodable = 0

@@ -26,8 +26,8 @@ def topics() -> None:
 def _client(settings: Settings) -> tuple[AdminClient, OwnTopics]:
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415  # other commands start faster
 
-    from processor.changes_reader import silent_logger  # noqa: PLC0415  # the same
     from processor.settings import admin_config  # noqa: PLC0415  # the same
+    from processor.topic_reader import silent_logger  # noqa: PLC0415  # the same
     from processor.topics import OwnTopics  # noqa: PLC0415  # the same
 
     return AdminClient(admin_config(settings), logger=silent_logger()), OwnTopics(**settings.topics.own)

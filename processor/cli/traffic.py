@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from processor.cli.common import settings_of, settings_options
+from processor.cli.common import settings_of, settings_options, shown_progress
 from processor.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from processor.settings import Settings
-    from processor.simulate import Progress
     from processor.simulator import Simulator
 
 _EVENTS = 100_000
@@ -92,7 +88,7 @@ def _send(settings: Settings, simulator: Simulator, topic: str | None, rate: flo
     if topic is None:
         raise click.UsageError("topics.raw holds only regular expressions: name the topic with --topic")
     started = time.monotonic()
-    with _progress("sending", events) as progress:
+    with shown_progress("sending", events) as progress:
         sent = send(settings, simulator, topic, rate=rate, progress=progress)
     seconds = time.monotonic() - started
     click.echo(
@@ -105,21 +101,7 @@ def _send(settings: Settings, simulator: Simulator, topic: str | None, rate: flo
 def _verify(settings: Settings, simulator: Simulator, wait_s: float) -> int:
     from processor.simulate import verify  # noqa: PLC0415  # other commands start faster
 
-    with _progress("reading changes", None) as progress:
+    with shown_progress("reading changes", None) as progress:
         verdict = verify(settings, simulator, wait_s=wait_s, progress=progress)
     click.echo(verdict.summary())
     return ExitCode.OK if verdict.equal else ExitCode.FAILED
-
-
-@contextmanager
-def _progress(doing: str, total: int | None) -> Iterator[Progress]:
-    """Show how far it is, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda _records, _events: None
-        return
-    from rich.console import Console  # noqa: PLC0415  # only on a terminal
-    from rich.progress import Progress as Bar  # noqa: PLC0415  # only on a terminal
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda _records, events: bar.update(task, completed=events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import time
@@ -73,6 +74,9 @@ def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(
         assert worker.stop() == 0
 
     assert_exact(deployment, oracle)
+    said = deployment.command("dead-letters", "summary", "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["letters"] == len(deployment.dead_letters())
     counted = {
         (row["carrier"], row["outcome"], row["reason"]): n for row, n in samples["status_processor_events_total"]
     }

@@ -1,4 +1,4 @@
-"""Reads the changes topic as a subscriber would: read_committed, every partition, in no group."""
+"""Reads a topic of ours as a subscriber would: read_committed, every partition, in no group."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def partitions_of(client: Consumer | Producer, topic: str, heard: Heard) -> list
     return sorted(found.partitions)
 
 
-class ChangesReader:
-    """Reads changes until told otherwise; a context manager."""
+class TopicReader:
+    """Reads records until told otherwise; a context manager."""
 
     def __init__(self, config: Mapping[str, object], topic: str, *, from_beginning: bool) -> None:
         """Find the topic and start at its beginning or its end.
@@ -90,15 +90,13 @@ class ChangesReader:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._reading = set(numbers)
         self._consumer.assign([TopicPartition(topic, number, start) for number in numbers])
-        self.undecodable = 0
-        """Records that are no change of ours."""
 
     @property
     def at_end(self) -> bool:
         """Whether every partition has been read to its end."""
         return not self._reading
 
-    def read(self) -> list[StatusChange]:
+    def records(self) -> list[Message]:
         """Return what comes within half a second, in order of each partition.
 
         Raises:
@@ -111,9 +109,7 @@ class ChangesReader:
                 records.append(message)
             else:
                 self._on_error(message)
-        changes = decode_changes([message.value() for message in records])
-        self.undecodable += sum(not isinstance(change, StatusChange) for change in changes)
-        return [change for change in changes if isinstance(change, StatusChange)]
+        return records
 
     def _on_error(self, message: Message) -> None:
         error = message.error()
@@ -133,3 +129,20 @@ class ChangesReader:
     ) -> None:
         """Leave."""
         self._consumer.close()
+
+
+class ChangesReader(TopicReader):
+    """Reads status changes."""
+
+    undecodable = 0
+    """Records so far that are no change of ours."""
+
+    def read(self) -> list[StatusChange]:
+        """Return the changes that come within half a second, in order of each partition.
+
+        Raises:
+            FatalError: The topic may not be read.
+        """
+        changes = decode_changes([message.value() for message in self.records()])
+        self.undecodable += sum(not isinstance(change, StatusChange) for change in changes)
+        return [change for change in changes if isinstance(change, StatusChange)]
