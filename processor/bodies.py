@@ -27,7 +27,7 @@ BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 """Meta, the largest, sends at most 3 MB."""
 DEPTH_MAX: Final = 64
 """The deepest known callback has nine levels."""
-NODES_MIN: Final = 10_000
+NODES_MIN: Final = 1_000
 """So many values are always allowed; more only in a body of at least `_NODE_BYTES` bytes for each."""
 _NODE_BYTES: Final = 16  # A parsed value takes up to 200 bytes; reports are wordy, about 20 bytes for each value.
 _FORM_FIELDS_MAX: Final = 1_000

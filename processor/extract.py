@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from processor.pack_format import Pack, Row
     from processor.pack_shapes import Fact, Levels, Shape, Unwrap
 
-ELEMENTS_MAX: Final = 5_000
-"""Infobip sends 100 reports at a time, Meta's limit of 3 MB holds a few thousand if nothing else."""
+ELEMENTS_MAX: Final = 2_000
+"""Infobip sends 100 reports at a time, Meta at most a thousand."""
 _ELEMENTS_MIN: Final = 100
-_ELEMENT_BYTES: Final = 12
+_ELEMENT_BYTES: Final = 80  # An event takes 700 bytes, and a report that comes with hundreds of others has a hundred.
 """So many elements always, more only in a body that has the bytes: a number alone, the shortest element, takes 14."""
 _COUNT_DIGITS_MAX: Final = 9
 _CHANNELS: Final[dict[str, Channel]] = {str(channel): channel for channel in Channel}
