@@ -9,7 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.errors import DeadLetterReason, InputError
@@ -286,6 +286,7 @@ shaped = st.recursive(
 
 
 @pytest.mark.parametrize("carrier", sorted(BUILTIN.carriers))
+@settings(max_examples=25)  # For each of some sixty carriers.
 @given(
     body=st.binary(max_size=200)
     | st.text(max_size=100).map(lambda text: text.encode(errors="surrogatepass"))
