@@ -5,6 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RUNTIME := .venv/.runtime
 SETUP := .venv/.installed
+DEPLOY := .venv/.deploy
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 pyproject.toml
 
 .DEFAULT_GOAL := help
@@ -24,6 +25,10 @@ $(RUNTIME): requirements.lock
 $(SETUP): $(RUNTIME) requirements-dev.lock pyproject.toml hatch_build.py $(wildcard processor/*.pyx)
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable . && touch $@
+
+# What only the checks of the deployment need: a browser's client, schemas of Kubernetes.
+$(DEPLOY): $(SETUP) requirements-deploy.lock
+	$(PIP) install --require-hashes -r requirements-deploy.lock && touch $@
 
 demo: $(RUNTIME) ## Watch simulated carrier traffic become status changes; needs nothing but Python
 	$(BIN)/python -m processor demo
@@ -61,6 +66,7 @@ lock: $(SETUP) ## Pin the newest versions of all dependencies
 	$(PIP) install uv
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --extra dev --extra deploy --constraint requirements-dev.lock --output-file requirements-deploy.lock
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build processor/*.so processor/*.c

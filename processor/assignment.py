@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
@@ -53,6 +53,15 @@ Input = tuple[str, int]
 """An input partition: topic and number."""
 
 
+class End(NamedTuple):
+    """The end of a partition, as the client told of it."""
+
+    after: int
+    """Next offset of whoever has processed everything before it."""
+    offset: int
+    """Where it is: control and aborted records may lie between."""
+
+
 @dataclass(slots=True)
 class Progress:
     """Where an input stands."""
@@ -61,6 +70,21 @@ class Progress:
     """Offset of the next record to process; None until the committed offset is known."""
     books: Books = field(default_factory=Books)
     running: bool = False
+    seen_offset: int | None = None
+    """`next_offset` when somebody last looked whether it moves."""
+    moved_at: float = 0.0
+    """When it was last seen to have moved, or to have nothing left (s since the epoch); 0 before anybody looked."""
+    end: End | None = None
+
+    @property
+    def position(self) -> int | None:
+        """Offset before which nothing is left to process, for those who look; what is committed is `next_offset`.
+
+        Behind the last record of a transaction stands its marker, so that `next_offset` alone never reaches the end.
+        """
+        if self.end is None or self.next_offset is None or self.next_offset < self.end.after:
+            return self.next_offset
+        return max(self.next_offset, self.end.offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range, is_position_lost
+from processor.kafka_errors import DeniedError, describe, is_denied, is_end, is_out_of_range, is_position_lost
 from processor.seldom import Seldom
 from processor.store import StoreDoubtedError
 
@@ -177,7 +177,7 @@ class ChangelogReader:
             error = message.error()
             if error is None:
                 chunks.setdefault(partition, []).append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
+            elif is_end(error):
                 if self._take(partition, chunks.pop(partition, []), message.offset()):
                     complete.append(partition)
             else:

@@ -191,7 +191,8 @@ class Watched:
 
 def _plan(mock: Mock, directory: Path, watched: Watched, telemetry: Telemetry) -> Plan:
     reading = mock.client(isolation_level="read_committed", enable_auto_commit=False)
-    group = {"group.id": "demo", "auto.offset.reset": "error", "partition.assignment.strategy": "range"}
+    ends = {"enable.partition.eof": True}
+    group = {"group.id": "demo", "auto.offset.reset": "error", "partition.assignment.strategy": "range"} | ends
     producing = mock.client(
         transactional_id="demo-0", transaction_timeout_ms=15_000, queue_buffering_max_messages=1_000_000
     )
@@ -201,8 +202,8 @@ def _plan(mock: Mock, directory: Path, watched: Watched, telemetry: Telemetry) -
             consumer=reading | group,
             producer=producing,
             admin=mock.client(),
-            changelog=reading | {"group.id": "demo-changelog", "enable.partition.eof": True},
-            standby=reading | {"group.id": "demo-changelog", "enable.partition.eof": True},
+            changelog=reading | {"group.id": "demo-changelog"} | ends,
+            standby=reading | {"group.id": "demo-changelog"} | ends,
         ),
         raw=[RAW],
         topics=TOPICS,

@@ -84,6 +84,11 @@ def is_position_lost(error: KafkaError) -> bool:
     return error.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 
 
+def is_end(error: KafkaError) -> bool:
+    """Tell whether an event only says that a partition has been read to its end."""
+    return error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001
+
+
 def is_unknown_topic(error: KafkaError) -> bool:
     """Tell whether the cluster has no such topic."""
     return error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001

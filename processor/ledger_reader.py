@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from processor.books import decode_books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, error_of, is_denied
+from processor.kafka_errors import describe, error_of, is_denied, is_end
 from processor.ledger import Account, Ledger, forwarding_of
 from processor.topic_reader import METADATA_S, Heard, partitions_of, silent_logger
 
@@ -135,7 +135,7 @@ class LedgerReader:
                         count += 1
                         next_offsets[number] = offset + 1
                         moved_at = time.monotonic()
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
+                elif is_end(error):
                     if offset >= ends.get(number, 0):
                         ends.pop(number, None)
                 elif is_denied(error):

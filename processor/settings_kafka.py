@@ -38,7 +38,7 @@ OWNED: Final[dict[str, str]] = {
     "enable.auto.offset.store": _EXACTLY_ONCE,
     "isolation.level": _EXACTLY_ONCE,
     "auto.offset.reset": "use start_offset, which only counts where no offset is committed",
-    "enable.partition.eof": "the worker sets it, a restore ends by it",
+    "enable.partition.eof": "the worker sets it, a restore ends by it, and lag is told by it",
     "transactional.id": "it is made of application, group and ordinal",
     "transaction.timeout.ms": "use transaction.timeout_ms",
     "message.timeout.ms": "it follows from transaction.timeout_ms",
@@ -187,6 +187,8 @@ def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, P
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
+        # Tells lag apart from the control records behind a transaction.
+        "enable.partition.eof": True,
         "max.poll.interval.ms": settings.transaction.max_poll_interval_ms,
     }
 

@@ -74,11 +74,26 @@ class Histogram:
         return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum)
 
 
+@dataclass(frozen=True, slots=True)
+class InputView:
+    """What the loop last saw of one input partition."""
+
+    lag: int | None
+    """Records between its end and the next one to process; None while either is not known."""
+    running: bool
+    """Whether it is being processed; one that waits for its state, or for a batch to go back, is not."""
+    moved_at: float
+    """When its next offset last moved, or it had nothing left to process, or it came to this worker (s since the
+    epoch)."""
+
+
 @dataclass(slots=True)
 class PartitionView:
     """What the loop last saw of its partitions; replaced whole, so that a scrape never sees half of it."""
 
-    lag: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    seen_at: float = 0.0
+    """When the loop looked (s since the epoch); 0 before it ever did."""
+    inputs: Mapping[tuple[str, int], InputView] = field(default_factory=dict)
     state_entries: Mapping[int, int] = field(default_factory=dict)
     restore_share: Mapping[int, float] = field(default_factory=dict)
     running: int = 0
@@ -253,7 +268,7 @@ class Telemetry(Collector):
             "status_processor_consumer_lag_records",
             "Records between the end of an assigned partition and the next one to process.",
             ("topic", "partition"),
-            (((topic, str(number)), lag) for (topic, number), lag in view.lag.items()),
+            (((topic, str(number)), one.lag) for (topic, number), one in view.inputs.items() if one.lag is not None),
         )
         yield _gauge(
             "status_processor_state_entries",

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from processor.codec import decode_changes
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, error_of, is_denied
+from processor.kafka_errors import describe, error_of, is_denied, is_end
 from processor.model import StatusChange
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class TopicReader:
         error = message.error()
         if error is None:
             return
-        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # so librdkafka's own codes are named
+        if is_end(error):
             self._reading.discard(message.partition() or 0)
         elif is_denied(error):
             raise FatalError(f"topic {self._topic}: not permitted ({describe(error)})", ExitCode.NOT_PERMITTED)

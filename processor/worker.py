@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 import structlog
 from confluent_kafka import KafkaError, TopicPartition
 
+from processor.assignment import End
 from processor.books import encode_books
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.group_protocol import ProtocolRefusedError, is_refusal
-from processor.kafka_errors import DeniedError, describe, is_denied, is_out_of_range, is_position_lost
+from processor.kafka_errors import DeniedError, describe, is_denied, is_end, is_out_of_range, is_position_lost
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
 from processor.seldom import Seldom
 from processor.store import StoreDoubtedError, encode_staged
-from processor.telemetry import PartitionView, StoreCounts
+from processor.telemetry import InputView, PartitionView, StoreCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
     from processor.access import Access
-    from processor.assignment import Assignment, Input
+    from processor.assignment import Assignment, Input, Progress
     from processor.books import Books, DeadLetterLimit
     from processor.changelog import ChangelogReader
     from processor.pack_reload import PackReload
@@ -151,11 +152,11 @@ class Worker:
         """
         batch: Batch = {}
         for message in messages:
-            if message.error() is not None:
-                self._on_error(message)
-                continue
             key = (message.topic(), message.partition())
             records = batch.get(key)  # type: ignore[arg-type]  # a record that was read has both
+            if message.error() is not None:
+                self._on_event(message, records)
+                continue
             if records is None:
                 records = batch[key] = []  # type: ignore[index]
             records.append(message)
@@ -170,9 +171,16 @@ class Worker:
                 jumped.append(key)
         return {key: records for key, records in batch.items() if records}, jumped
 
-    def _on_error(self, message: Message) -> None:
+    def _on_event(self, message: Message, before: list[Message] | None) -> None:
+        """Take what is no record; `before` are the records of its partition that stand before it in this poll."""
         error = message.error()
         assert error is not None  # noqa: S101
+        if is_end(error):
+            progress = self.assignment.inputs.get((message.topic() or "", message.partition() or 0))
+            if progress is not None and progress.next_offset is not None:
+                after = _next_offset(before) if before else progress.next_offset
+                progress.end = End(after, message.offset() or 0)
+            return
         if is_position_lost(error) or is_out_of_range(error):
             self._on_position_lost(message, error)
             return
@@ -340,15 +348,11 @@ class Worker:
         if 0 <= now - self._viewed_at < _VIEW_EVERY_S:  # A clock that was set back must not stop it.
             return
         self._viewed_at = now
-        inputs = self.assignment.inputs
-        lag: dict[Input, int] = {}
-        for (topic, partition), progress in inputs.items():
-            _, high = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            if progress.next_offset is not None and high >= 0:
-                lag[topic, partition] = max(0, high - progress.next_offset)
-        running = sum(progress.running for progress in inputs.values())
+        inputs = {key: self._view_of(key, progress, now) for key, progress in self.assignment.inputs.items()}
+        running = sum(one.running for one in inputs.values())
         view = PartitionView(
-            lag=lag,
+            seen_at=now,
+            inputs=inputs,
             state_entries={number: store.entries() for number, store in self.assignment.ready.items()},
             restore_share={number: restore.share for number, restore in self.reader.restores.items()},
             running=running,
@@ -366,6 +370,14 @@ class Worker:
             ),
             self.publisher.producers_started,
         )
+
+    def _view_of(self, key: Input, progress: Progress, now: float) -> InputView:
+        _, high = self.consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
+        position = progress.position
+        lag = max(0, high - position) if position is not None and high >= 0 else None
+        if progress.seen_offset != progress.next_offset or lag == 0 or not progress.moved_at:
+            progress.seen_offset, progress.moved_at = progress.next_offset, now
+        return InputView(lag, progress.running, progress.moved_at)
 
 
 def not_read_yet(records: list[Message], next_offset: int) -> list[Message]:

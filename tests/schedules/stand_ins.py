@@ -123,7 +123,7 @@ def _plan(shape: Shape, ordinal: int, raw: list[str]) -> Plan:
     return replace(
         _base_plan(),
         clients=ClientConfigs(
-            consumer={"group.id": "app"},
+            consumer={"group.id": "app", "enable.partition.eof": True},
             producer={"transactional.id": f"app-{ordinal}"},
             admin={},
             changelog=changelog,
