@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -294,7 +294,7 @@ class Assignment:
                 ExitCode.STATE_REFUSED,
             )
         start = Books() if books is None else books
-        progress.books = Books(start.records, start.events, start.outcomes, start.window, mine)
+        progress.books = replace(start, state_topic_id=mine)
         if committed.offset >= 0:
             progress.next_offset = committed.offset
             if foreign:

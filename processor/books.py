@@ -98,13 +98,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Cumulative counts of one input partition since its group's first record."""
+    """Cumulative counts of one input partition since its group's first record, or since an operator's reset."""
 
     records: int = 0
     events: int = 0
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     window: Window = field(default_factory=Window)
     state_topic_id: str = ""
+    reset_at: int = 0
+    """When an operator has reset the group (ms), since which these books count; 0 where nobody has."""
 
     @property
     def balanced(self) -> bool:
@@ -136,6 +138,7 @@ def encode_books(books: Books) -> str:
             "events": books.events,
             **{outcome: count for outcome, count in books.outcomes.items() if count},
             "window": [window.filled, window.dead, window.run, *window.buckets],
+            **({"reset": books.reset_at} if books.reset_at else {}),
         },
         separators=(",", ":"),
     )
@@ -154,6 +157,7 @@ def decode_books(metadata: str | None) -> Books | None:
             outcomes={outcome: int(fields.get(outcome, 0)) for outcome in Outcome},
             window=Window(tuple(buckets), filled, dead, run),
             state_topic_id=str(fields["state"]),
+            reset_at=int(fields.get("reset", 0)),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 STORE_FORMAT: Final = 2
 _META_KEY: Final = b"\0meta"
 """No identity starts with NUL: the first part of an identity is a carrier's name."""
+RESET_KEY: Final = b"\0reset"
+"""Key of a changelog record that voids everything before it: what an operator's `reset` writes."""
+_FIRST_IDENTITY: Final = b"\1"
+_BEHIND_IDENTITIES: Final = b"\xff"
+"""UTF-8 has no such byte."""
 _STAMP: Final = Struct(">I")
 _BLOCK_CACHE_MB: Final = 8
 _WRITE_BUFFER_BYTES: Final = 8 << 20
@@ -89,6 +94,7 @@ class StatePartition:
         self._replaceable = WriteOptions()
         self._replaceable.disable_wal = True  # type: ignore[method-assign,assignment]  # the stubs are wrong
         self._purge_cursor = b""
+        self._voided = False
         try:
             self._db = (open_db or open_rocksdb)(directory)
         except DatabaseBrokenError as error:
@@ -149,7 +155,7 @@ class StatePartition:
         self._overlay = {}
 
     def restore(self, records: Iterable[tuple[bytes, bytes | None]], next_offset: int, appended_ms: int) -> None:
-        """Apply changelog records in order (None: a tombstone), up to `next_offset`.
+        """Apply changelog records in order (None: a tombstone), up to `next_offset`; a reset voids what is before it.
 
         `appended_ms` is when the changelog got the last of them. Nothing is safe from a crash before `settle`.
 
@@ -161,7 +167,10 @@ class StatePartition:
         batch = WriteBatch(raw_mode=True)
         stamp = _STAMP.pack(appended_ms // 1000)
         for key, value in records:
-            if value is None:
+            if key == RESET_KEY:
+                batch.delete_range(_FIRST_IDENTITY, _BEHIND_IDENTITIES)
+                self._voided = True
+            elif value is None:
                 batch.delete(key)
             else:
                 batch.put(key, stamp + value)
@@ -170,6 +179,10 @@ class StatePartition:
     def settle(self) -> None:
         """Bring what was restored to the disk: it has no log of its own, and must not lie behind what has one."""
         self._do(self._db.flush)
+        if self._voided:
+            # Else what a reset has voided stays on the disk, and in RocksDB's estimates, until it is overwritten.
+            self._do(lambda: self._db.compact_range(None, None))
+            self._voided = False
 
     def purge(self, before_ms: int, entries_max: int) -> Purged:
         """Delete entries that the changelog got before a time; look at so many, from where the last step ended.

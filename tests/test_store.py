@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from processor.errors import FatalError
 from processor.model import MessageState
-from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
+from processor.state_codec import encode_state
+from processor.store import RESET_KEY, StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
 from processor.stores import Stores
 from tests.strategies import states
 
@@ -37,6 +38,26 @@ def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None
     again = StatePartition(tmp_path / "s", IDENTITY)
 
     assert (again.get("a"), again.get("b"), again.offset) == (STATE, None, 7)
+    again.close()
+
+
+def test_a_reset_in_the_changelog_voids_what_is_before_it_and_nothing_behind_it(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+    value = encode_state(STATE)
+    store.put("stored", STATE)
+    commit(store, 3)
+    store.restore([(b"old", value), (b"again", value)], 5, 0)
+    assert store.get("stored") == STATE
+
+    store.restore([(b"chunk", value), (RESET_KEY, b"{}"), (b"again", value), ("\U0010ffff".encode(), value)], 9, 0)
+    store.settle()
+    store.close()
+
+    again = StatePartition(tmp_path / "s", IDENTITY)
+    assert again.offset == 9
+    assert again.count() == 2
+    assert [again.get(name) for name in ("stored", "old", "chunk")] == [None, None, None]
+    assert (again.get("again"), again.get("\U0010ffff")) == (STATE, STATE)
     again.close()
 
 
