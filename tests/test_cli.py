@@ -92,6 +92,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--ordinal", "0", "--set", "kafka.group.id=x"], ExitCode.SETTINGS, "use group"),
         (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
         (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
+        (["lag", "--watch", "0"], ExitCode.USAGE, "--watch"),
     ],
 )
 def test_a_mistake_gives_one_line_and_its_exit_code(

@@ -15,7 +15,7 @@ from processor.pack_files import builtin_texts, texts_of
 from processor.packs import Packs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from processor.settings import Settings
 
@@ -128,6 +128,18 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     """Print a value as JSON, at once, so that whoever reads a pipe sees it."""
     sys.stdout.write(json.dumps(value, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Align the cells of a table: the columns in `left`, which are words, to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 @contextmanager
