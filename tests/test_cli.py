@@ -93,6 +93,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
         (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
         (["lag", "--watch", "0"], ExitCode.USAGE, "--watch"),
+        (["carriers", "diff"], ExitCode.USAGE, "--packs"),
+        (["carriers", "diff", "--since", "lately", "--packs", "/nowhere"], ExitCode.USAGE, "so long ago"),
     ],
 )
 def test_a_mistake_gives_one_line_and_its_exit_code(

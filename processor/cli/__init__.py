@@ -11,6 +11,7 @@ import click
 import processor
 from processor.cli.books import books
 from processor.cli.carriers import carriers
+from processor.cli.carriers_diff import diff
 from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
 from processor.cli.explain import explain
@@ -51,6 +52,7 @@ for _command in (
     schemas,
 ):
     commands.add_command(_command)
+carriers.add_command(diff)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
