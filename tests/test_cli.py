@@ -92,6 +92,10 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--ordinal", "0", "--set", "kafka.group.id=x"], ExitCode.SETTINGS, "use group"),
         (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
         (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
+        (["reset"], ExitCode.USAGE, "--to"),
+        (["reset", "--to", "yesterday", "--yes"], ExitCode.USAGE, "24h"),
+        (["reset", "--to", "2026-11-23T08:00:00", "--yes"], ExitCode.USAGE, "zone"),
+        (["reset", "--to", "2126-11-23T08:00:00Z", "--yes"], ExitCode.USAGE, "future"),
         (["lag", "--watch", "0"], ExitCode.USAGE, "--watch"),
         (["carriers", "diff"], ExitCode.USAGE, "--packs"),
         (["carriers", "diff", "--since", "lately", "--packs", "/nowhere"], ExitCode.USAGE, "so long ago"),
@@ -105,6 +109,12 @@ def test_a_mistake_gives_one_line_and_its_exit_code(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+def test_a_reset_that_nobody_can_be_asked_about_needs_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reset", "--to", "earliest", "--set", NOWHERE]) == ExitCode.USAGE
+
+    assert "--yes" in capsys.readouterr().err
 
 
 def test_every_problem_of_a_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

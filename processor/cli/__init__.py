@@ -16,6 +16,7 @@ from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
 from processor.cli.explain import explain
 from processor.cli.lag import lag
+from processor.cli.reset import reset
 from processor.cli.schemas import schemas
 from processor.cli.settings import config
 from processor.cli.tail import tail
@@ -45,6 +46,7 @@ for _command in (
     tail,
     books,
     lag,
+    reset,
     topics,
     dead_letters,
     config,
