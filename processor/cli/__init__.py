@@ -14,6 +14,7 @@ from processor.cli.carriers import carriers
 from processor.cli.carriers_diff import diff
 from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
+from processor.cli.doctor import doctor
 from processor.cli.explain import explain
 from processor.cli.lag import lag
 from processor.cli.reset import reset
@@ -47,6 +48,7 @@ for _command in (
     books,
     lag,
     reset,
+    doctor,
     topics,
     dead_letters,
     config,
