@@ -27,7 +27,8 @@ CALL_S: Final = 5.0
 _WAIT_S: Final = 60.0
 """Longest wait for open transactions to end, and for a coordinator that moves."""
 _PAUSE_S: Final = 0.2
-_ONE_RECORD: Final = {"fetch.message.max.bytes": 65_536, "queued.min.messages": 1, "fetch.wait.max.ms": 100}
+_ONE_RECORD: Final = {"fetch.message.max.bytes": 65_536, "queued.max.messages.kbytes": 16_384, "fetch.wait.max.ms": 100}
+"""Few bytes of each partition. A low queued.min.messages would have all others wait a second for each that has come."""
 _BULK: Final = {"fetch.message.max.bytes": 1_048_576, "queued.max.messages.kbytes": 32_768}
 
 
