@@ -38,7 +38,7 @@ _DURATION: Final = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d|w)")
 _UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_ADDRESS: Final = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?")
+_ADDRESS: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _ISO8601: Final = TypeAdapter(timedelta)
 _RETENTION_MAX: Final = timedelta(days=3650)
 
@@ -100,7 +100,9 @@ def _word(value: str) -> str:
 
 def _address(value: str) -> str:
     if not _ADDRESS.fullmatch(value):
-        raise ValueError("must be an http:// or https:// address; user and password have settings of their own")
+        raise ValueError(
+            "must be an http:// or https:// address without a query; user and password have settings of their own"
+        )
     return value
 
 
