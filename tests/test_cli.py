@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,6 @@ from processor.topic_reader import silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CHANGES = "message.status.changes"
 NOWHERE = "kafka.bootstrap.servers=127.0.0.1:1"
@@ -102,6 +102,38 @@ def test_a_mistake_gives_one_line_and_its_exit_code(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+@pytest.mark.parametrize("arguments", [["carriers", "list"], ["explain", "--carrier", "twilio", "-"]])
+def test_an_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "processor", *arguments],
+            input=b"MessageSid=SM1&MessageStatus=sent",
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+
+    assert (ended.returncode, ended.stderr.decode()) == (
+        ExitCode.FAILED,
+        "error: cannot write the output (No space left on device)\n",
+    )
+
+
+def test_letters_that_the_output_has_not_are_escaped() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "processor", "explain", "--carrier", "twilio", "-"],
+        input="MessageSid=SMé&MessageStatus=sent".encode(),
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.OK, b"")
+    assert ended.stdout.startswith(b"event 1: SMS SM\\xe9 is SENT\n")
 
 
 def test_every_problem_of_a_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +265,8 @@ def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytes
     topic = "tail.changes"
     ensure_topic(mock_broker, topic)
     driver = PipelineDriver()
-    driver.pipe(raw_event("twilio", "SM1", "sent", recipient="+447911123456"))
+    no_clock = 2**62  # An edge may claim any time.
+    driver.pipe(raw_event("twilio", "SM1", "sent", recipient="+447911123456", received_at=no_clock))
     driver.pipe(raw_event("twilio", "SM1", "delivered", recipient="+447911123456"))
     driver.pipe(raw_event("twilio", "SM2", "sent", recipient="+447911123456"))
     publish(mock_broker, topic, driver.changes)
@@ -251,6 +284,7 @@ def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytes
     assert {change["recipient"] for change in masked} == {"***56"}
     assert {change["recipient"] for change in open_} == {"+447911123456"}
     assert "SENT -> DELIVERED" in words
+    assert words.startswith(f"{no_clock} ms SMS")
     assert "4479" not in words
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from processor.cli.common import print_json, settings_of, settings_options
+from processor.cli.common import print_json, settings_of, settings_options, time_in_words
 from processor.cli.explanation import change_as_json
 from processor.errors import ExitCode
 from processor.logs import masked, printable
@@ -77,7 +76,7 @@ def _show(change: StatusChange, *, as_json: bool) -> None:
     if as_json:
         print_json(change_as_json(change))
         return
-    when = datetime.fromtimestamp(change.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = time_in_words(change.received_at, "%Y-%m-%d %H:%M:%S")
     status = str(change.status)
     if sys.stdout.isatty():
         colour = "red" if change.status.is_failure else "green" if change.final else "yellow"
