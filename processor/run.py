@@ -64,9 +64,9 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
     """
     telemetry = Telemetry(processor.__version__)
     with ExitStack() as closing:
+        signals = closing.enter_context(_Signals())
         plan = make_plan(settings, telemetry, reset_state=reset_state)
         closing.enter_context(_pages(settings, telemetry))
-        signals = closing.enter_context(_Signals())
         first, *others = protocols_to_try(settings.group_protocol, plan.clients.admin)
         try:
             # What is tried is the real thing: the group's first answer tells.
@@ -278,6 +278,9 @@ def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
 class _Signals:
     """Lets the first SIGTERM or SIGINT stop the worker in order, and a second one end the process at once.
 
+    Before there is a worker nothing is held that would need an order: it is in no group and no transaction is open, so
+    the first signal ends the process, whoever is waited for.
+
     SIGHUP has the worker read its carrier packs anew; one that comes before it turns is nothing new to it.
 
     It stays in force until the worker has left the group, so that a broker that does not answer then is no trap.
@@ -309,6 +312,7 @@ class _Signals:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._asked:
             os._exit(128 + number)
+        if self._worker is None:
+            os._exit(ExitCode.OK)
         self._asked = True
-        if self._worker is not None:
-            self._worker.stop()
+        self._worker.stop()

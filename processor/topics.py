@@ -28,6 +28,8 @@ BATCH_BYTES_MAX: Final = 1_000_000
 """Largest record batch that the worker's producer makes. The broker holds max.message.bytes against whole batches."""
 _REPLICAS_SAFE: Final = 3
 """From so many on a partition may lose a broker and still have two replicas that hold everything."""
+_METADATA_S: Final = 3.0
+"""Longest single question for metadata: it does not see signals, and whoever asks asks again."""
 _CALL_S: Final = 15.0
 _ANSWER_S: Final = _CALL_S + 5
 """The client gives up by itself after `_CALL_S`, with a better word for it."""
@@ -237,7 +239,7 @@ def cluster_id(admin: AdminClient) -> str:
     """
     try:
         # The class leaves its type open.
-        found = cast("str | None", admin.list_topics(timeout=_CALL_S).cluster_id)
+        found = cast("str | None", admin.list_topics(timeout=_METADATA_S).cluster_id)
     except KafkaException as exception:
         raise _failed("describe the cluster", error_of(exception)) from exception
     if not found:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -134,6 +136,26 @@ def test_letters_that_the_output_has_not_are_escaped() -> None:
 
     assert (ended.returncode, ended.stderr) == (ExitCode.OK, b"")
     assert ended.stdout.startswith(b"event 1: SMS SM\\xe9 is SENT\n")
+
+
+def test_a_worker_that_still_waits_for_a_broker_ends_within_five_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        place = f"kafka.bootstrap.servers=127.0.0.1:{mute.getsockname()[1]}"
+        command = [sys.executable, "-m", "processor", "run", "--ordinal", "0", "--set", place]
+        command += ["--set", f"state.directory={tmp_path}"]
+        signals = (signal.SIGTERM, signal.SIGINT)
+        children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in signals]
+        try:
+            for child in children:
+                assert child.stderr is not None
+                assert b"waiting" in child.stderr.readline()
+            for child, number in zip(children, signals, strict=True):
+                child.send_signal(number)
+            assert [child.wait(5) for child in children] == [ExitCode.OK, ExitCode.OK]
+        finally:
+            for child in children:
+                child.kill()
+                child.communicate()
 
 
 def test_every_problem_of_a_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
