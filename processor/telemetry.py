@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from processor.logs import masked, printable
 from processor.outbox import Unmapped
+from processor.times import EARLIEST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,7 +136,8 @@ class Telemetry(Collector):
 
     def committed(self, outbox: Outbox, *, consumed_at: float, began_at: float, now: float) -> None:
         """Count a committed batch; times are seconds since the epoch."""
-        ages = sorted(now - received / 1000 for received in outbox.received)
+        # Edges' clocks run ahead and some are not set at all: neither may spoil the sum of everyone's ages.
+        ages = sorted(max(0.0, now - received / 1000) for received in outbox.received if received >= EARLIEST_MS)
         records = sum(tally.records for tally in outbox.tallies.values())
         with self._lock:
             self._records += records

@@ -50,6 +50,18 @@ def test_a_flood_of_unmapped_words_makes_no_flood_of_series_and_loses_no_count()
     assert counted["twilio", "other", "other", "other"] == 10_000 - UNMAPPED_MAX
 
 
+def test_no_edges_clock_spoils_the_sum_of_ages() -> None:
+    telemetry = Telemetry("test")
+    ahead, unset, right = 1_700_000_600_000, -(2**63), 1_699_999_998_000
+
+    telemetry.committed(
+        Outbox(received=[ahead, 0, unset, right]), consumed_at=1.7e9, began_at=1.7e9, now=1_700_000_000.0
+    )
+
+    assert samples(telemetry, "status_processor_event_age_seconds_sum") == {(): 2.0}
+    assert samples(telemetry, "status_processor_event_age_seconds_count") == {(): 2.0}
+
+
 def test_a_number_among_unmapped_words_is_masked() -> None:
     counted = samples(
         unmapped(Unmapped("twilio", "SMS", "to +447700900123", "")), "status_processor_unmapped_events_total"
