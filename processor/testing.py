@@ -118,7 +118,8 @@ class PipelineDriver:
         """Pipe one record in and return the changes that it caused.
 
         Without a partition the record goes where its message's owner is, as keyed input would; a callback and raw
-        bytes go to partition 0.
+        bytes go to partition 0. A partition that state does not have is one of a raw topic with more of them: its
+        events are forwarded to their owners.
         """
         if partition is None:
             partition = self._owner(value)
@@ -127,7 +128,8 @@ class PipelineDriver:
         time_ms = self.now_ms if timestamp_ms is None else timestamp_ms
         record = FakeRecord(at, time_ms, _encode(value), key, list(headers))
         outbox = Outbox()
-        self.pipeline.process_raw(RAW_TOPIC, partition, [record], self._states[partition], outbox)
+        states = self._states[partition] if partition < len(self._states) else None
+        self.pipeline.process_raw(RAW_TOPIC, partition, [record], states, outbox)
         return self._settle(outbox)
 
     def state(
