@@ -21,6 +21,8 @@ VALUE_CHARS_MAX: Final = 256
 TRACEBACK_CHARS_MAX: Final = 16_384
 _PHONE: Final = re.compile(r"(?<![A-Za-z0-9.])\+?\(?\d(?:[ ()-]{0,2}\d){6,17}(?![A-Za-z0-9])")
 """E.164 has at most 15 digits; national forms have separators. Seven digits and fewer are no number to call."""
+_CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
+"""What the schema registry's client sends its requests with; a line for each would let records fill the log."""
 _KEPT: Final = frozenset({"level", "timestamp", "logger"})
 
 
@@ -84,6 +86,8 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import structlog
 
 from processor.codec import Decoder, encode_raw_events
 from processor.errors import DecodeError, ExitCode, FatalError, TransientError
+from processor.logs import configure_logging
 from processor.registry import Registry
 from processor.schemas import registry_prefix, schema_text
 from tests.strategies import report
@@ -278,3 +282,20 @@ def test_a_schema_that_cannot_be_used_makes_its_values_undecodable(
 
     assert isinstance(item, DecodeError)
     assert item.detail == f"schema id 3: {reason}"
+
+
+def test_requests_leave_no_line_in_a_workers_log(server: FakeServer, registry: Registry) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    server.schemas[7] = {"schema": SCHEMA}
+    stream = io.StringIO()
+    try:
+        configure_logging("info", "json", stream)
+        registry.fetch(7)
+        registry.fetch(8)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+    assert stream.getvalue() == ""
