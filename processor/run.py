@@ -210,7 +210,7 @@ def _own_topics(settings: Settings, admin: AdminClient) -> dict[str, topics.Topi
             _log.warning(problem.text, topic=problem.topic)
     problems = [problem for problem in problems if problem.severity is topics.Severity.ERROR]
     if problems:
-        raise FatalError("topics are not as they must be:\n" + "\n".join(map(str, problems)), ExitCode.UNAVAILABLE)
+        raise FatalError("\n".join(f"{problem.topic}: {problem.text}" for problem in problems), ExitCode.UNAVAILABLE)
     return facts
 
 

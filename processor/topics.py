@@ -264,7 +264,9 @@ def check(
     specs = plan(names, partitions, state_retention_ms, raw)
     problems = [
         Problem(
-            Severity.ERROR, spec.name, f"missing; make it with `status-processor topics create` or: {command_for(spec)}"
+            Severity.ERROR,
+            spec.name,
+            "missing; make it with `status-processor topics create` or: " + command_for(spec, replication_factor),
         )
         for spec in specs
         if spec.name not in facts
