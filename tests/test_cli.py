@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 import processor
 from processor.cli import commands, main
@@ -23,9 +23,10 @@ from processor.codec import ChangeEncoder
 from processor.errors import ExitCode
 from processor.model import StatusChange
 from processor.pack_files import builtin_texts
+from processor.simulate import Sent
 from processor.simulator import Simulator
 from processor.testing import PipelineDriver, raw_event
-from processor.topic_reader import silent_logger
+from processor.topic_reader import TopicReader, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -310,6 +311,24 @@ def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytes
     assert "4479" not in words
 
 
+def test_one_seed_and_one_start_give_the_same_bytes(mock_broker: str) -> None:
+    start = str(int(time.time()) * 1000 - 86_400_000)
+    sent: list[list[tuple[bytes, bytes]]] = []
+    for topic in ("same.a", "same.b"):
+        ensure_topic(mock_broker, topic)
+        common = ["--set", f"kafka.bootstrap.servers={mock_broker}"]
+        arguments = ["simulate", "--seed", "5", "--events", "50", "--topic", topic, "--start-ms", start]
+        assert main([*arguments, *common]) == ExitCode.OK
+        with TopicReader({"bootstrap.servers": mock_broker}, topic, from_beginning=True) as reader:
+            records = []
+            while not reader.at_end:
+                records += reader.records()
+        sent.append(sorted((one.key() or b"", one.value() or b"") for one in records))
+
+    assert len(sent[0]) > 10
+    assert sent[0] == sent[1]
+
+
 def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--seed", "5", "--events", "300", "--wait", "1", "--set", f"kafka.bootstrap.servers={mock_broker}"]
     common += ["--set", "topics.raw=sim.raw", "--set", "topics.changes=sim.changes"]
@@ -329,3 +348,11 @@ def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest
     publish(mock_broker, "sim.changes", driver.changes[:1])
     assert main(["simulate", *common, "--verify"]) == ExitCode.FAILED
     assert "1 doubled" in capsys.readouterr().out
+
+
+def test_traffic_whose_times_a_broker_refuses_names_the_option() -> None:
+    sent = Sent()
+
+    sent.on_delivery(KafkaError(KafkaError.INVALID_RECORD), None)  # type: ignore[arg-type]  # it looks at the error
+
+    assert (sent.failed, sent.why.endswith("see --start-ms")) == (1, True)
