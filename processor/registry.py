@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _DEFAULTS: Final[dict[str, object]] = {
-    # The client itself would wait for ever. Each wait of a request is as long at most; the worker tries again anyway.
-    "timeout": 5.0,
-    "max.retries": 1,
-    "retries.wait.ms": 200,
+    # The client itself would wait for ever. Each wait of a request is as long at most, and a worker that is asked to
+    # stop meanwhile still ends within five seconds. It tries again anyway, so the client need not.
+    "timeout": 3.0,
+    "max.retries": 0,
 }
 _DENIED: Final = frozenset({401, 403})
 _WORTH_A_RETRY: Final = frozenset({408, 429})

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from processor.codec import Decoder, encode_raw_events
 from processor.errors import DecodeError, ExitCode, FatalError, TransientError
 from processor.logs import configure_logging
 from processor.registry import Registry
+from processor.schema_supply import SchemaSupply
 from processor.schemas import registry_prefix, schema_text
 from tests.strategies import report
 
@@ -190,6 +192,32 @@ def test_a_slow_answer_is_waited_for_as_long_as_the_timeout(server: FakeServer) 
 
     with Registry(conf) as registry, pytest.raises(TransientError, match="not reachable"):
         registry.fetch(1)
+
+
+def test_nobody_waits_long_for_a_registry_that_hangs(server: FakeServer) -> None:
+    server.hold = threading.Event()
+    began = time.monotonic()
+
+    with Registry({"url": server.url}) as registry, pytest.raises(TransientError, match="not reachable"):
+        registry.fetch(1)
+
+    assert time.monotonic() - began < 4
+
+
+def test_a_slow_registry_holds_a_batch_up_for_a_second_and_the_next_try_goes_on(
+    server: FakeServer, registry: Registry
+) -> None:
+    values = [registry_prefix(schema_id) + b"x" for schema_id in (1, 2, 3, 4)]
+    decoder = Decoder()
+    ticks = iter([0.0, 0.6, 1.2, 1.2, 1.8])
+    supply = SchemaSupply(decoder, registry, clock=lambda: next(ticks))
+
+    with pytest.raises(TransientError, match="slow: 2 of 4 schemas"):
+        supply.supply(values)
+    supply.supply(values)
+
+    assert server.requests == [f"GET /schemas/ids/{schema_id}" for schema_id in (1, 2, 3, 4)]
+    assert decoder.missing_schema_ids(values) == set()
 
 
 @pytest.mark.parametrize("status", [401, 403])
