@@ -51,11 +51,17 @@ def error_of(exception: KafkaException) -> KafkaError:
 
 
 def classify(error: KafkaError) -> Kind:
-    """Sort an error of a transactional call; one without any flag counts as fatal, as librdkafka's manual says."""
+    """Sort an error of a transactional call; one without any flag counts as fatal, as librdkafka's manual says.
+
+    A size is the exception: the client itself refuses a record that is too large for it without any flag, and such a
+    record was never sent.
+    """
     if error.fatal():
         return Kind.FATAL
+    if error.code() in _TOO_LARGE:
+        return Kind.TOO_LARGE
     if error.txn_requires_abort():
-        return Kind.TOO_LARGE if error.code() in _TOO_LARGE else Kind.ABORT
+        return Kind.ABORT
     if error.retriable():
         return Kind.RETRY
     return Kind.FATAL

@@ -17,6 +17,7 @@ from processor.bounded import Bounded
 from processor.changelog import appended_ms
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.headers import (
+    ERRORS_KEY_BYTES,
     ERRORS_VALUE_BYTES,
     ERRORS_VALUE_SHA256,
     dead_letter_headers,
@@ -40,6 +41,8 @@ _SLOW_S: Final = 3.0
 """From then on records are waited for aloud."""
 _RECORD_OVERHEAD_BYTES: Final = 512
 """Room for a record batch's own header and varints, when a size is held against a topic's limit."""
+_CUT_HEADERS_BYTES: Final = 256
+"""Room for the headers that say what was cut."""
 
 
 class RecordsRefusedError(TransientError):
@@ -254,12 +257,16 @@ class Publisher:
     def _letter_record(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
         headers = dead_letter_headers(letter, processor.__version__)
         key, value = letter.record.key(), letter.record.value()
-        room = self._topics.dead_letter_bytes_max - _RECORD_OVERHEAD_BYTES - len(key or b"")
+        room = self._topics.dead_letter_bytes_max - _RECORD_OVERHEAD_BYTES
         room -= sum(len(name) + len(text or b"") + 8 for name, text in headers)
+        if key is not None and len(key) > room - _CUT_HEADERS_BYTES:
+            headers.append((ERRORS_KEY_BYTES, str(len(key)).encode()))
+            key = key[: max(0, room - _CUT_HEADERS_BYTES)]
+        room -= len(key or b"")
         if value is not None and len(value) > room:
             headers.append((ERRORS_VALUE_BYTES, str(len(value)).encode()))
             headers.append((ERRORS_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))
-            value = value[: max(0, room - 128)]
+            value = value[: max(0, room - _CUT_HEADERS_BYTES)]
         return key, value, headers
 
     def _on_error(self, _: KafkaError) -> None:

@@ -20,6 +20,9 @@ _CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms"}
 _SILENT: Final = {"log_level": 0}
 """For clients beside the consumer and the producer: about a broker that is down they would only say the same."""
 
+PRODUCER_BYTES_MAX: Final = 100_000_000
+"""Largest record that the producer sends unless kafka."message.max.bytes" says otherwise: as much as a client reads."""
+
 Plain = str | int | float | bool
 DEFAULT_KAFKA: Final[dict[str, Plain | SecretStr]] = {"bootstrap.servers": "localhost:9092"}
 
@@ -203,6 +206,8 @@ def producer_config(settings: Settings) -> dict[str, Plain]:
         **_client_id(settings),
         "linger.ms": 5,
         "batch.size": 1_000_000,
+        # Topics say what is too large. The client's own limit is below theirs, so it would refuse what they take.
+        "message.max.bytes": PRODUCER_BYTES_MAX,
         "queue.buffering.max.messages": 2_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         **_without(settings, _CLASSIC_ONLY),
