@@ -210,7 +210,9 @@ class _Reports:
             below: list[Levels] = []
             for levels in elements:
                 value = step(levels[0])
-                items = value if isinstance(value, list) else [] if value is None else [value]
+                items = value if isinstance(value, list) else [value]
+                if value is None and (isinstance(levels[0], dict) or len(levels) == 1):
+                    items = []  # Nothing stands there. What is no object has no such place, so it is a bad element.
                 if len(below) + len(items) > most:
                     raise malformed(f"the callback holds more than {most} elements")
                 below += [(item, *levels) for item in items]

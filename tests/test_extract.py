@@ -88,6 +88,17 @@ def test_a_bad_element_is_an_error_in_its_place_and_the_rest_go_on() -> None:
     assert [type(report) for report in found] == [RawStatusEvent, InputError, InputError, InputError, RawStatusEvent]
 
 
+@pytest.mark.parametrize("given", ["null", '"x"', "7", "true", "[]", "[[1]]"])
+def test_what_is_no_object_on_the_way_down_to_the_elements_is_an_error_in_its_place(given: str) -> None:
+    shape = JSON.replace('"json"', '"json"\neach = ["a", "b"]')
+    body = f'{{"a": [{given}, {{"b": [{{"id": "1", "status": "sent"}}]}}, {{}}]}}'
+
+    error, report = pack(shape).extract(callback(body))
+
+    assert isinstance(error, InputError)
+    assert isinstance(report, RawStatusEvent)
+
+
 def test_one_thing_counts_as_a_list_of_one_and_nothing_as_none() -> None:
     shape = JSON.replace('"json"', '"json"\neach = ["a", "b"]')
 
