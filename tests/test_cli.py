@@ -191,6 +191,16 @@ def test_a_carriers_words_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "twilio" in capsys.readouterr().out
 
 
+def test_a_carriers_words_are_shown_as_its_pack_spells_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["carriers", "show", "smpp"]) == ExitCode.OK
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+
+    assert ["DELIVRD", "DELIVERED"] in rows
+    assert ["UNKNOWN", "SENT  (the carrier does not know; error text 'UNKNOWN')"] in rows
+    assert main(["carriers", "show", "vonage"]) == ExitCode.OK
+    assert "EXPIRED  (whatever the error code)" in capsys.readouterr().out
+
+
 def test_schemas_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schemas", "show", "status_change"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["name"] == "StatusChange"
