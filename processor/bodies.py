@@ -101,14 +101,14 @@ _DECODERS: Final = {
 _STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
-def parse_json(text: str, *, fold_keys: bool = False) -> Any:  # noqa: ANN401  # any JSON value
-    """Read JSON, numbers as text, keys in lower case where asked.
+def parse_json(text: str, *, fold_keys: bool = False, spare: int = NODES_MIN) -> Any:  # noqa: ANN401  # any JSON value
+    """Read JSON, numbers as text, keys in lower case where asked; `spare` is how many values are always allowed.
 
     Raises:
         InputError: Not JSON, a key twice, too deep, or too many values for its size.
     """
     openings = text.count("{") + text.count("[")
-    if openings + text.count(",") > NODES_MIN + len(text) // _NODE_BYTES:
+    if openings + text.count(",") > spare + len(text) // _NODE_BYTES:
         raise malformed("the JSON has too many values")
     if openings > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         raise malformed(f"the JSON is nested deeper than {DEPTH_MAX} levels")

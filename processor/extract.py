@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from processor.bodies import (
     BODY_BYTES_MAX,
+    NODES_MIN,
     BodyFormat,
     charset_of,
     decode,
@@ -144,18 +145,36 @@ class _Body:
 
 
 def _open(document: object, unwrap: Unwrap) -> None:
-    """Put what a text inside the document holds in its place; one that is missing or open already is left alone."""
-    containers = [document]
+    """Put what a text inside the document holds in its place; one that is missing or open already is left alone.
+
+    In a list, an item whose text does not open becomes its error, and costs no other item.
+
+    Raises:
+        InputError: A text that stands in no list does not open.
+    """
+    found: list[tuple[object, tuple[list[object], int] | None]] = [(document, None)]
     for name in unwrap.at[:-1]:
-        inside = [found.get(name.removesuffix("[]")) for found in containers if isinstance(found, dict)]
-        lists = [one if isinstance(one, list) else [one] for one in inside]
-        containers = [item for items in lists for item in items]
-    for container in containers:
+        below: list[tuple[object, tuple[list[object], int] | None]] = []
+        for container, place in found:
+            inside = container.get(name.removesuffix("[]")) if isinstance(container, dict) else None
+            if isinstance(inside, list):
+                below += [(item, (inside, at)) for at, item in enumerate(inside)]
+            else:
+                below.append((inside, place))
+        found = below
+    spare = NODES_MIN // max(len(found), 1)  # However many there are, together they may hold as much as one.
+    for container, place in found:
         if isinstance(container, dict) and isinstance(text := container.get(unwrap.at[-1]), str):
-            container[unwrap.at[-1]] = _decoded(text, unwrap)
+            try:
+                container[unwrap.at[-1]] = _decoded(text, unwrap, spare)
+            except InputError as error:
+                if place is None:
+                    raise
+                items, at = place
+                items[at] = error.with_traceback(None)
 
 
-def _decoded(text: str, unwrap: Unwrap) -> Any:  # noqa: ANN401  # whatever the text holds
+def _decoded(text: str, unwrap: Unwrap, spare: int) -> Any:  # noqa: ANN401  # whatever the text holds
     value: Any = text
     for decoding in unwrap.decodings:
         inner = decode(value) if isinstance(value, bytes) else value
@@ -165,7 +184,7 @@ def _decoded(text: str, unwrap: Unwrap) -> Any:  # noqa: ANN401  # whatever the 
             case "base64":
                 value = _base64(inner)
             case "json":
-                value = parse_json(inner)
+                value = parse_json(inner, spare=spare)
             case "form":
                 value = parse_form(inner)
             case _:
@@ -211,8 +230,8 @@ class _Reports:
             for levels in elements:
                 value = step(levels[0])
                 items = value if isinstance(value, list) else [value]
-                if value is None and (isinstance(levels[0], dict) or len(levels) == 1):
-                    items = []  # Nothing stands there. What is no object has no such place, so it is a bad element.
+                if value is None:  # An object may have nothing there; what is no object is a bad element itself.
+                    items = [] if isinstance(levels[0], dict) or len(levels) == 1 else [levels[0]]
                 if len(below) + len(items) > most:
                     raise malformed(f"the callback holds more than {most} elements")
                 below += [(item, *levels) for item in items]
@@ -220,6 +239,8 @@ class _Reports:
         return elements
 
     def _report(self, levels: Levels) -> RawStatusEvent:
+        if isinstance(levels[0], InputError):
+            raise levels[0]
         facts, first = self._shape.facts, self._first
         recipient = first(facts["recipient"], levels)
         sender = first(facts["sender"], levels)

@@ -284,6 +284,28 @@ fields = { message_id = "id", status = "status" }
     assert [report.message_id for report in reports(shape, callback(json.dumps(body)))] == ["1"]
 
 
+@pytest.mark.parametrize("steps", ['"records"', '"records", "data"'])
+def test_an_envelope_in_a_list_that_does_not_open_is_an_error_in_its_place(steps: str) -> None:
+    shape = f"""
+[[callbacks]]
+format = "json"
+unwrap = [{{ at = "records[].data", as = ["base64", "json"] }}]
+each = [{steps}]
+fields = {{ message_id = "data.id || id", status = "data.status || status" }}
+"""
+    sealed = [base64.b64encode(text.encode()).decode() for text in ('{"id": "1", "status": "sent"}', "[1", "7")]
+    body = json.dumps({"records": [{"data": data} for data in ("%%%", *sealed)]})
+
+    bad, good, broken, number = pack(shape).extract(callback(body))
+
+    assert isinstance(good, RawStatusEvent)
+    assert [str(error) for error in (bad, broken, number)] == [
+        "a wrapped value is not base64",
+        "the body is not JSON at character 2",
+        "the status is missing",
+    ]
+
+
 @pytest.mark.parametrize(
     "data", ["%%%", "AAA", base64.b64encode(b"\xff\xfe").decode(), base64.b64encode(b"[1").decode()]
 )

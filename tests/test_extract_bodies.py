@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import tracemalloc
@@ -336,6 +337,19 @@ def test_memory_stays_within_ten_times_the_body(carrier: str, body: bytes) -> No
     tracemalloc.start()
     try:
         outcome(carrier, body, None, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * len(body) + BASE_BYTES
+
+
+def test_many_envelopes_together_hold_no_more_than_a_body_may() -> None:
+    sealed = base64.b64encode(b"[" + b"[]," * 540 + b"[]]").decode()
+    body = json.dumps({"requestId": "1", "records": [{"data": sealed}] * 400}).encode()
+    tracemalloc.start()
+    try:
+        outcome("aws", body, None, {})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
