@@ -267,6 +267,10 @@ def parse_smpp(text: str, attributes: Mapping[str, str]) -> dict[str, Any]:
 # XML
 
 
+_QUOTES_MAX: Final = 4 * NODES_MIN
+"""Each attribute takes two; the parser makes all of an element's before it tells of the first."""
+
+
 class _XmlTarget:
     """Builds a document from the parser's events: attributes as `@name`, repeated elements as a list."""
 
@@ -313,8 +317,10 @@ def parse_xml(body: bytes, *, fold_keys: bool = False) -> dict[str, Any]:
     """Read XML without namespaces; the root element is the document's only key.
 
     Raises:
-        InputError: Not XML, a DTD or an entity, too deep or too many elements.
+        InputError: Not XML, a DTD or an entity, too deep or too many elements or attributes.
     """
+    if body.count(b'"') + body.count(b"'") > _QUOTES_MAX:
+        raise malformed("the XML has too many attributes")
     parser = DefusedXMLParser(target=_XmlTarget(fold_keys=fold_keys), forbid_dtd=True)
     try:
         parser.feed(body)

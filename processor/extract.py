@@ -150,7 +150,7 @@ def _open(document: object, unwrap: Unwrap) -> None:
     In a list, an item whose text does not open becomes its error, and costs no other item.
 
     Raises:
-        InputError: A text that stands in no list does not open.
+        InputError: A text that stands in no list does not open, or there are too many.
     """
     found: list[tuple[object, tuple[list[object], int] | None]] = [(document, None)]
     for name in unwrap.at[:-1]:
@@ -162,6 +162,8 @@ def _open(document: object, unwrap: Unwrap) -> None:
             else:
                 below.append((inside, place))
         found = below
+        if len(found) > ELEMENTS_MAX:
+            raise malformed(f"the callback holds more than {ELEMENTS_MAX} envelopes")
     spare = NODES_MIN // max(len(found), 1)  # However many there are, together they may hold as much as one.
     for container, place in found:
         if isinstance(container, dict) and isinstance(text := container.get(unwrap.at[-1]), str):

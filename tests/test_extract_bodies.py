@@ -329,10 +329,11 @@ def test_a_damaged_body_gives_reports_or_a_refusal(body: tuple[str, bytes], data
         b"id:" * 300_000,
         b"<a>" * 300_000,
         b"<a>" + b"x" * 1_000_000 + b"</a>",
+        b"<a " + b" ".join(b"a%d=''" % at for at in range(100_000)) + b"/>",
     ],
     ids=lambda body: body[:16].decode(),
 )
-@pytest.mark.parametrize("carrier", ["infobip", "twilio", "smpp", "vonage"])
+@pytest.mark.parametrize("carrier", ["infobip", "twilio", "smpp", "vonage", "cm-com"])
 def test_memory_stays_within_ten_times_the_body(carrier: str, body: bytes) -> None:
     tracemalloc.start()
     try:
@@ -366,6 +367,11 @@ FILLED = {
     ),
     "telnyx": ('{"data":{"payload":{"id":"x","to":[', '{"status":"sent"}', "]}}}"),
     "mobizon": ('{"data":[', '{"id":1,"status":"NEW"}', "]}"),
+    "aws": (
+        '{"requestId":"a","records":[',
+        json.dumps({"data": base64.b64encode(b'{"eventType":"TEXT_SENT","messageId":"a"}').decode()}),
+        "]}",
+    ),
 }
 """The shortest reports that are reports, of carriers that send lists of them."""
 
