@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -32,6 +33,7 @@ NODES_MIN: Final = 1_000
 _NODE_BYTES: Final = 16  # A parsed value takes up to 200 bytes; reports are wordy, about 20 bytes for each value.
 _FORM_FIELDS_MAX: Final = 1_000
 _CHUNK: Final = 4_096
+_KEY_MAX: Final = 64  # Longer keys are no carrier's, and not worth remembering.
 
 
 class BodyFormat(StrEnum):
@@ -86,8 +88,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=256)
+def _lower(key: str) -> str:
+    """Fold a key, and give the same text each time: a copy for each object takes as much as the object."""
+    return key.lower()
+
+
 def _object_folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return _object([(key.lower(), value) for key, value in pairs])
+    return _object([(_lower(key) if len(key) <= _KEY_MAX else key.lower(), value) for key, value in pairs])
 
 
 def _refuse_constant(_name: str) -> NoReturn:

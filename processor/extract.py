@@ -90,8 +90,9 @@ class _Body:
             raise malformed(f"the body is longer than {BODY_BYTES_MAX} bytes")
         self._callback = callback
         self._charset = charset_of(callback.content_type) if callback.content_type else ""
-        self._known: dict[tuple[BodyFormat, bytes, bool], object] = {}
-        """Documents, None where the body does not look like the format, or why it is not what it looks like."""
+        self._known: dict[tuple[BodyFormat, int, bool], object] = {}
+        """Documents by format, length without the prefix, and folding, so that no two are of the same text; None where
+        the body does not look like the format, or why it is not what it looks like."""
 
     @property
     def attributes(self) -> Mapping[str, str]:
@@ -109,10 +110,13 @@ class _Body:
         Raises:
             InputError: It looks like this format and is not.
         """
-        key = (body_format, shape.prefix, shape.fold_keys)
+        body = self._bare.removeprefix(shape.prefix)
+        if body_format is BodyFormat.FORM and body.lstrip()[:1] == b"{":
+            body_format = BodyFormat.JSON  # Web frameworks hand a form over as an object, and edges pass that on.
+        key = (body_format, len(body), shape.fold_keys)
         if key not in self._known:
             try:
-                self._known[key] = self._parse(body_format, shape)
+                self._known[key] = self._parse(body_format, body, fold_keys=shape.fold_keys)
             except InputError as error:
                 self._known[key] = error
         document = self._known[key]
@@ -122,25 +126,25 @@ class _Body:
             _open(document, unwrap)
         return document
 
-    def _parse(self, body_format: BodyFormat, shape: Shape) -> object:
+    @cached_property
+    def _bare(self) -> bytes:
+        return self._callback.body.removeprefix(b"\xef\xbb\xbf").strip()
+
+    def _parse(self, body_format: BodyFormat, body: bytes, *, fold_keys: bool) -> object:
         """Look before parsing: the body's first character says more than its Content-Type, which may lie."""
-        body = self._callback.body.removeprefix(b"\xef\xbb\xbf").strip()
-        body = body.removeprefix(shape.prefix)
         first = body.lstrip()[:1]
         structured = first in (b"{", b"[", b"<")
-        if body_format is BodyFormat.FORM and first == b"{":
-            body_format = BodyFormat.JSON  # Web frameworks hand a form over as an object, and edges pass that on.
         match body_format:
             case BodyFormat.JSON if first in (b"{", b"["):
-                return parse_json(decode(body, self._charset), fold_keys=shape.fold_keys)
+                return parse_json(decode(body, self._charset), fold_keys=fold_keys)
             case BodyFormat.XML if first == b"<":
-                return parse_xml(body, fold_keys=shape.fold_keys)
+                return parse_xml(body, fold_keys=fold_keys)
             case BodyFormat.FORM if b"=" in body and not structured:
-                return parse_form_body(body, self._charset or "latin-1", fold_keys=shape.fold_keys)
+                return parse_form_body(body, self._charset or "latin-1", fold_keys=fold_keys)
             case BodyFormat.SMPP if not structured:
                 return parse_smpp(decode(body, self._charset or "latin-1"), self._callback.attributes)
             case BodyFormat.QUERY if self._callback.query:
-                return parse_form(self._callback.query.lstrip("?"), fold_keys=shape.fold_keys)
+                return parse_form(self._callback.query.lstrip("?"), fold_keys=fold_keys)
         return None
 
 
