@@ -18,6 +18,7 @@ from processor.changelog import appended_ms
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.headers import (
     ERRORS_KEY_BYTES,
+    ERRORS_KEY_SHA256,
     ERRORS_VALUE_BYTES,
     ERRORS_VALUE_SHA256,
     dead_letter_headers,
@@ -39,10 +40,14 @@ _CALL_S: Final = 1.0
 """Longest single blocking call: they do not see signals."""
 _SLOW_S: Final = 3.0
 """From then on records are waited for aloud."""
+_LATE_S: Final = 2.0
+"""The client looks only once a second whether a record's time is over, which ends with the budget or just after it."""
 _RECORD_OVERHEAD_BYTES: Final = 512
 """Room for a record batch's own header and varints, when a size is held against a topic's limit."""
+_RECORD_BYTES_MAX: Final = 1_000_000
+"""Largest record that the client itself takes, where message.max.bytes says nothing else: librdkafka's default."""
 _CUT_HEADERS_BYTES: Final = 256
-"""Room for the headers that say what was cut."""
+"""Room for the headers that tell of a cut key or value."""
 
 
 class RecordsRefusedError(TransientError):
@@ -117,6 +122,9 @@ class Publisher:
         self._on_wait = on_wait
         self._doubt = DoubtfulConnection()
         self._producer: Producer | None = None
+        self._letter_bytes_max = min(
+            topics.dead_letter_bytes_max, int(self._config.get("message.max.bytes", _RECORD_BYTES_MAX))
+        )
         self._bounded = Bounded()
         self._initialised = False
         self._commit_asked = False
@@ -256,17 +264,11 @@ class Publisher:
 
     def _letter_record(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
         headers = dead_letter_headers(letter, processor.__version__)
-        key, value = letter.record.key(), letter.record.value()
-        room = self._topics.dead_letter_bytes_max - _RECORD_OVERHEAD_BYTES
+        room = self._letter_bytes_max - _RECORD_OVERHEAD_BYTES - _CUT_HEADERS_BYTES
         room -= sum(len(name) + len(text or b"") + 8 for name, text in headers)
-        if key is not None and len(key) > room - _CUT_HEADERS_BYTES:
-            headers.append((ERRORS_KEY_BYTES, str(len(key)).encode()))
-            key = key[: max(0, room - _CUT_HEADERS_BYTES)]
-        room -= len(key or b"")
-        if value is not None and len(value) > room:
-            headers.append((ERRORS_VALUE_BYTES, str(len(value)).encode()))
-            headers.append((ERRORS_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))
-            value = value[: max(0, room - _CUT_HEADERS_BYTES)]
+        # A key that is most of it leaves half to the value.
+        key = _cut(letter.record.key(), room // 2, (ERRORS_KEY_BYTES, ERRORS_KEY_SHA256), headers)
+        value = _cut(letter.record.value(), room - len(key or b""), (ERRORS_VALUE_BYTES, ERRORS_VALUE_SHA256), headers)
         return key, value, headers
 
     def _on_error(self, _: KafkaError) -> None:
@@ -284,11 +286,16 @@ class Publisher:
             self._reached[partition] = Reached(offset + 1, appended_ms(message))
 
     def _flush(self, producer: Producer, deadline: float) -> None:
+        """Wait until the brokers have every record, or refuse it: the next call then tells why.
+
+        Raises:
+            KafkaException: Some are on their way even after their time; offsets may not be sent before them.
+        """
         while producer.flush(_CALL_S):
             now = time.monotonic()
-            if now > deadline:
-                # Let the next call tell why: it fails with the reason that keeps the records in the queue.
-                return
+            if now > deadline + _LATE_S:
+                code = KafkaError._TIMED_OUT  # noqa: SLF001  # so librdkafka's own codes are named
+                raise KafkaException(KafkaError(code, "the brokers did not take the records", False, False, True))
             if deadline - now < self._budget_s - _SLOW_S:
                 self._on_wait("to take records")
 
@@ -385,6 +392,16 @@ class Publisher:
                     raise fatal("aborting a transaction", error_of(exception)) from exception
                 self.close()
             return
+
+
+def _cut(field: bytes | None, room: int, names: tuple[str, str], headers: Headers) -> bytes | None:
+    """Return a key or value as far as there is room for it; where it is cut, headers tell its length and SHA-256."""
+    if field is None or len(field) <= room:
+        return field
+    bytes_name, sha256_name = names
+    headers.append((bytes_name, str(len(field)).encode()))
+    headers.append((sha256_name, hashlib.sha256(field).hexdigest().encode()))
+    return field[: max(0, room)]
 
 
 def _close(producer: Producer) -> None:

@@ -146,9 +146,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
             dead_letter=names.dead_letter,
             state=names.state,
             rekeyed=names.rekeyed,
-            dead_letter_bytes_max=min(
-                facts[names.dead_letter].message_bytes_max, int(clients.producer["message.max.bytes"])
-            ),
+            dead_letter_bytes_max=facts[names.dead_letter].message_bytes_max,
         ),
         partitions=settings.partitions,
         cluster_id=cluster,
