@@ -60,7 +60,7 @@ def make_publisher(
         OutputTopics("changes", "dead-letter", "state", "rekeyed", dead_letter_bytes_max),
         ChangeEncoder(None),
         budget_s=budget_s,
-        make_producer=lambda *_, **__: producer,  # type: ignore[arg-type, return-value]  # stands for one
+        make_producer=lambda *_, **__: producer,  # type: ignore[arg-type]  # stands for one
     )
     publisher.start()
     return publisher
@@ -108,7 +108,7 @@ def test_a_record_that_the_client_refuses_is_refused_as_the_broker_would(monkeyp
     producer = LocalProducer()
     monkeypatch.setattr("processor.publisher.forward_record", lambda _: (b"key", b"v" * 2_000_000, []))
     outbox = Outbox()
-    outbox.forwards.append(type("Forward", (), {"owner": 0})())  # type: ignore[arg-type]  # only its owner is looked at
+    outbox.forwards.append(type("Forward", (), {"owner": 0})())  # only its owner is looked at
 
     with pytest.raises(RecordsRefusedError):
         publish(make_publisher(producer), outbox)
