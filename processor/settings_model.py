@@ -224,7 +224,7 @@ class Limits(Table):
     record_bytes_max: int = Field(
         default=65_536, ge=1024, le=16_777_216, description="Largest raw record in bytes; a larger one is a dead letter"
     )
-    replies_max: int = Field(default=64, ge=1, le=1000, description="Most distinct replies of one message")
+    replies_max: int = Field(default=64, ge=1, le=255, description="Most distinct replies of one message")
 
 
 class Transaction(Table):
@@ -336,7 +336,9 @@ class Settings(BaseSettings):
         default=-1, ge=-1, le=100, description="Replicas of the topics that it creates; -1 is the broker's default"
     )
     start_offset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a raw partition without a committed offset starts"
+        default="earliest",
+        description="Where a raw partition without a committed offset starts; one that its topic gets later is read "
+        "from its first record",
     )
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
         default="auto",

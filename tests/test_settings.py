@@ -202,7 +202,7 @@ def test_all_problems_of_all_sources_come_at_once(tmp_path: Path) -> None:
         "STATUS_PROCESSOR_BATCH__RECORD_MAX: no such setting, did you mean STATUS_PROCESSOR_BATCH__RECORDS_MAX?",
         "kafka.acks (DIR/worker.toml): may not be set: the worker sets it, exactly-once rests on it",
         "partitions = 0 (DIR/worker.toml): must be a whole number from 1 to 10000",
-        "limits.replies_max = '0' (flag): must be a whole number from 1 to 1000",
+        "limits.replies_max = '0' (flag): must be a whole number from 1 to 255",
         "metrics.port = 'x' (STATUS_PROCESSOR_METRICS__PORT): must be a whole number from 0 to 65535",
         "log.level = 'loud' (DIR/worker.toml): must be one of debug, info, warning, error",
     ]
