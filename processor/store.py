@@ -287,10 +287,21 @@ class StoreDoubtedError(ProcessorError):
 
 
 def set_aside(directory: Path) -> Path:
-    """Move a doubted store out of the way, replacing the one set aside before; return where it is now."""
+    """Move a doubted store out of the way, replacing the one set aside before; return where it is now.
+
+    Raises:
+        FatalError: The directory above does not allow it.
+    """
     aside = directory.with_name(directory.name + ".set-aside")
     shutil.rmtree(aside, ignore_errors=True)
-    directory.rename(aside)
+    try:
+        directory.rename(aside)
+    except OSError as error:
+        raise FatalError(
+            f"cannot move {directory} aside, whose state cannot be trusted: {error.strerror or error}; "
+            "delete it and start again, it is rebuilt from the changelog",
+            ExitCode.FAILED,
+        ) from error
     return aside
 
 

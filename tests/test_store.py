@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from structlog.testing import capture_logs
 
-from processor.errors import FatalError
+from processor.errors import ExitCode, FatalError
 from processor.model import MessageState
 from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
 from processor.stores import Stores
@@ -250,3 +250,10 @@ class StoreAgainstDict(RuleBasedStateMachine):
 
 StoreAgainstDict.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 test_a_store_behaves_as_a_dict_with_commit_and_abort = StoreAgainstDict.TestCase
+
+
+def test_a_store_that_cannot_be_set_aside_is_named_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match=r"cannot move .*state-0 aside.*No such file") as caught:
+        set_aside(tmp_path / "state-0")
+
+    assert caught.value.exit_code is ExitCode.FAILED
