@@ -147,6 +147,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
                 [plan.topics.changes, plan.topics.dead_letter, plan.topics.state, plan.topics.rekeyed],
                 [topic for topic in plan.raw if not topic.startswith("^")],
                 (plan.topics.state, plan.state_topic_id),
+                dict.fromkeys((plan.topics.changes, plan.topics.state, plan.topics.rekeyed), plan.partitions),
             ),
             access=access,
             beat=plan.beat,
