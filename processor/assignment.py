@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
 
-from processor.books import Books, decode_books
+from processor.books import Books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import describe, error_of, is_unknown_topic
 from processor.seldom import Seldom
+from processor.starts import Starts
 from processor.store import StoreDoubtedError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ _log = structlog.get_logger(__name__)
 _CALL_S = 5.0
 _CHUNK_AT_WORK = 10_000
 """Changelog records of one step while other partitions are at work: some 30 ms."""
+_COUNT_AGAIN_S = 5.0
+"""How often partitions are counted again while an input waits for a state that is not this worker's."""
 
 Input = tuple[str, int]
 """An input partition: topic and number."""
@@ -121,8 +124,9 @@ class Assignment:
         self.inputs: dict[Input, Progress] = {}
         self.has_been_assigned = False
         """Whether the group has taken this worker in, be it with no partition."""
-        self.adopted: set[Input] = set()
-        """Inputs whose books named another changelog, which --reset-state accepts; to be committed with the new id."""
+        self.unrecorded: set[Input] = set()
+        """Inputs whose beginning is to be committed at once: no offset was, or --reset-state accepts that their books
+        named another changelog."""
         self.ready: dict[int, StatePartition] = {}
         """Stores that are restored, by partition."""
         self._consumer = consumer
@@ -132,8 +136,10 @@ class Assignment:
         self.standbys = standbys
         self._options = options
         self._clock = clock
+        self._starts = Starts(consumer, options, self._partitions_of)
         self._partition_counts: dict[str, int] = {}
         self._stale_counts = False
+        self._counted_at = 0.0
         self._settled = True
         self._seldom = Seldom()
         self._waiting_stores: set[int] = set()
@@ -159,10 +165,11 @@ class Assignment:
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let partitions go; their stores stay on disk, so coming back costs only the changelog's tail."""
+        self._stale_counts = True
         self._settled = False
         for tp in partitions:
             self.inputs.pop((tp.topic, tp.partition), None)
-            self.adopted.discard((tp.topic, tp.partition))
+            self.unrecorded.discard((tp.topic, tp.partition))
             if tp.topic == self._options.rekeyed:
                 self._drop_store(tp.partition)
         if self._options.incremental:
@@ -203,9 +210,10 @@ class Assignment:
         Raises:
             FatalError: A committed offset, the changelog or a store is not what it must be.
         """
-        if self._stale_counts:
+        if self._stale_counts or self._is_count_due():
             self._partition_counts.clear()  # A raw topic may have grown.
             self._stale_counts = False
+            self._counted_at = self._clock()
         try:
             self._read_committed()
             self._give()
@@ -222,9 +230,8 @@ class Assignment:
     def rebuild(self, doubt: StoreDoubtedError) -> None:
         """Set a broken store aside and let its partition, or its standby, begin again with an empty one."""
         partition = doubt.partition
-        if partition in self.standbys.followed:
-            self.standbys.promote(partition)
-            self._settled = False
+        self.standbys.promote(partition)
+        self._settled = False  # A standby that broke while it was written is followed no more already.
         self._drop_store(partition)
         self.stores.rebuild(partition, doubt.why)
         if (self._options.rekeyed, partition) in self.inputs:
@@ -235,10 +242,16 @@ class Assignment:
         return [*self.ready.values(), *(self.stores.get(partition) for partition in self.standbys.followed)]
 
     def states_for(self, topic: str, partition: int) -> StatePartition | None:
-        """Return the state in which events of an input are reduced in place, None where they must be forwarded."""
-        if topic == self._options.rekeyed or self._reduces_in_place(topic):
-            return self.ready[partition]
-        return None
+        """Return the state in which events of an input are reduced in place, None where they must be forwarded.
+
+        Raises:
+            TransientError: The input runs, but may not as its topic is now: one that has grown to P partitions needs
+                the state, which may not be there yet.
+        """
+        if not self._may_run(topic, partition):
+            raise TransientError(f"{topic}[{partition}] waits for its state")
+        in_place = topic == self._options.rekeyed or self._reduces_in_place(topic)
+        return self.ready[partition] if in_place else None
 
     def rewind(self, inputs: Sequence[Input]) -> None:
         """Stop inputs whose batch was aborted; `step` seeks back to their next offset: an abort moves nothing."""
@@ -280,38 +293,10 @@ class Assignment:
         for tp in answers:
             progress = self.inputs.get((tp.topic, tp.partition))
             if progress is not None and progress.next_offset is None:
-                self._start_at(progress, tp)
-
-    def _start_at(self, progress: Progress, committed: TopicPartition) -> None:
-        books = decode_books(committed.metadata)
-        mine = self._options.state_topic_id
-        foreign = books is not None and books.state_topic_id != mine
-        if foreign and not self._options.reset_state:
-            raise FatalError(
-                f"the offsets of {committed.topic}[{committed.partition}] belong to another {self._options.state} than "
-                "the one that is there now: it was deleted or re-created, and what is known of messages is gone; "
-                "restore it, or accept that messages begin again with --reset-state",
-                ExitCode.STATE_REFUSED,
-            )
-        start = Books() if books is None else books
-        progress.books = Books(start.records, start.events, start.outcomes, start.window, mine)
-        if committed.offset >= 0:
-            progress.next_offset = committed.offset
-            if foreign:
-                self.adopted.add((committed.topic, committed.partition))
-            return
-        try:
-            low, high = self._consumer.get_watermark_offsets(committed, timeout=_CALL_S)
-        except KafkaException as exception:
-            raise TransientError(describe(error_of(exception))) from exception
-        earliest = self._options.start_earliest or committed.topic == self._options.rekeyed
-        progress.next_offset = low if earliest else high
-        _log.info(
-            "no committed offset",
-            topic=committed.topic,
-            partition=committed.partition,
-            starts_at=progress.next_offset,
-        )
+                start = self._starts.of(tp)
+                progress.next_offset, progress.books = start.offset, start.books
+                if start.is_new:
+                    self.unrecorded.add((tp.topic, tp.partition))
 
     def _give(self) -> None:
         """Let the client begin with new inputs, paused, each at the offset that is its next.
@@ -412,9 +397,26 @@ class Assignment:
             self._consumer.resume([at])
             progress.running = True
 
+    def _is_count_due(self) -> bool:
+        """Tell whether an input waits for a state that this worker will not have, as only a grown topic's need not.
+
+        No callback tells of the growth where it leaves this worker's inputs as they are, and the broker that is asked
+        may learn of it later than the group's coordinator.
+        """
+        if 0 <= self._clock() - self._counted_at < _COUNT_AGAIN_S:
+            return False
+        rekeyed = self._options.rekeyed
+        return any(
+            not progress.running and topic != rekeyed and (rekeyed, partition) not in self.inputs
+            for (topic, partition), progress in self.inputs.items()
+        )
+
     def _may_run(self, topic: str, partition: int) -> bool:
-        needs_state = topic == self._options.rekeyed or self._reduces_in_place(topic)
-        return not needs_state or partition in self.ready
+        if topic == self._options.rekeyed:
+            return partition in self.ready
+        count = self._partitions_of(topic)
+        # Where no broker knows the topic just now, nobody knows whether its events are forwarded.
+        return count > 0 and (count != self._options.partitions or partition in self.ready)
 
     def _reduces_in_place(self, topic: str) -> bool:
         return topic != self._options.rekeyed and self._partitions_of(topic) == self._options.partitions
@@ -433,6 +435,7 @@ class Assignment:
         return topics
 
     def _partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 where the broker knows no such topic just now."""
         count = self._partition_counts.get(topic)
         if count is None:
             try:
@@ -442,5 +445,7 @@ class Assignment:
             if found.error is not None and not is_unknown_topic(found.error):
                 # None would mean that its events are forwarded, which is another matter.
                 raise TransientError(f"topic {topic}: {describe(found.error)}")
-            count = self._partition_counts[topic] = len(found.partitions)
+            count = len(found.partitions)
+            if count:  # One that has just started may not know every topic yet.
+                self._partition_counts[topic] = count
         return count

@@ -140,8 +140,8 @@ class Worker:
             self.assignment.rewind(jumped)
         self.assignment.step()
         self.topics.step()
-        if self.assignment.adopted:
-            self._adopt()
+        if self.assignment.unrecorded:
+            self._record_starts()
         self._tidy()
         self._view()
 
@@ -322,9 +322,9 @@ class Worker:
             raise TransientError("the consumer is in no group just now")
         return metadata
 
-    def _adopt(self) -> None:
-        """Commit the books of inputs that follow a new changelog now, so that the next start asks for no flag."""
-        inputs = {key: self.assignment.inputs[key] for key in self.assignment.adopted}
+    def _record_starts(self) -> None:
+        """Commit where inputs begin that no committed offset says it of, with the changelog that they go with."""
+        inputs = {key: self.assignment.inputs[key] for key in self.assignment.unrecorded}
         offsets = [
             TopicPartition(topic, number, progress.next_offset or 0, encode_books(progress.books))
             for (topic, number), progress in inputs.items()
@@ -332,10 +332,10 @@ class Worker:
         try:
             self.publisher.publish(Outbox(), {}, offsets, self._member())
         except TransientError as error:
-            _log.warning("the new changelog is taken over later", error=str(error))
+            self._seldom.warn("starts", "where inputs begin is committed later", error=str(error))
             return
-        self.assignment.adopted.clear()
-        _log.info("took over the new changelog", partitions=len(inputs))
+        self.assignment.unrecorded.clear()
+        _log.info("committed where inputs begin", partitions=len(inputs))
 
     def _tidy(self) -> None:
         try:
