@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import structlog
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -20,7 +21,8 @@ from processor import topics
 from processor.assembly import ClientConfigs, Plan, worker
 from processor.books import DeadLetterLimit
 from processor.errors import ExitCode, FatalError, PackError, TransientError
-from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try
+from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try, subscription
+from processor.kafka_errors import describe, error_of
 from processor.pack_files import PackSource
 from processor.publisher import OutputTopics
 from processor.registry import Registry
@@ -92,17 +94,29 @@ def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
     limit_s = settings.transaction.max_poll_interval_ms / 1000 + MARGIN_S
     with Watchdog(limit_s) as watchdog, worker(replace(plan, beat=watchdog.beat)) as started:
         signals.tell(started)
-        started.subscribe(plan.raw)
+        protocol = CONSUMER if plan.incremental else CLASSIC
+        _subscribe(started, subscription(plan.raw, protocol))
         spare_the_collector()
         _log.info(
             "running",
             version=processor.__version__,
             group=settings.group,
-            group_protocol=CONSUMER if plan.incremental else CLASSIC,
+            group_protocol=protocol,
             partitions=plan.partitions,
         )
         started.run()
         _log.info("stopping: leaving the group")
+
+
+def _subscribe(started: Worker, topics: list[str]) -> None:
+    try:
+        started.subscribe(topics)
+    except KafkaException as exception:
+        raise FatalError(
+            f"topics.raw: the client takes no such expression ({describe(error_of(exception))}); what it knows is what "
+            "grep -E knows: no \\d, no (?:...), no look-ahead",
+            ExitCode.SETTINGS,
+        ) from exception
 
 
 def spare_the_collector() -> None:

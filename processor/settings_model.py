@@ -135,7 +135,8 @@ class Topics(Table):
 
     raw: Annotated[list[RawTopic], BeforeValidator(_words), Field(min_length=1)] = Field(
         default=["carrier.status.raw"],
-        description="Topics to read; one that starts with ^ is a regular expression",
+        description="Topics to read; one that starts with ^ is a regular expression as grep -E knows them, searched "
+        "for in names",
     )
     changes: TopicName = Field(default="message.status.changes", description="Where status changes go")
     dead_letter: TopicName = Field(
