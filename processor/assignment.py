@@ -49,6 +49,10 @@ _log = structlog.get_logger(__name__)
 _CALL_S = 5.0
 _CHUNK_AT_WORK = 10_000
 """Changelog records of one step while other partitions are at work: some 30 ms."""
+_PATIENCE_S = 0.1
+"""How long committed offsets are waited for at first while other inputs run."""
+_WORK_PER_WAIT = 2.0
+"""How much longer than the next wait these run between two of them."""
 _COUNT_AGAIN_S = 5.0
 """How often partitions are counted again while an input waits for a state that is not this worker's."""
 
@@ -140,6 +144,8 @@ class Assignment:
         self._partition_counts: dict[str, int] = {}
         self._stale_counts = False
         self._counted_at = 0.0
+        self._patience_s = _PATIENCE_S
+        self._unanswered_at = 0.0
         self._settled = True
         self._seldom = Seldom()
         self._waiting_stores: set[int] = set()
@@ -276,17 +282,12 @@ class Assignment:
 
     def _read_committed(self) -> None:
         unknown = [key for key, progress in self.inputs.items() if progress.next_offset is None]
-        if not unknown:
+        if not unknown or self._is_held_up():
             return
         raws = {topic for topic in self._raw_topics() if self._reduces_in_place(topic)}
         # Also those that this worker does not own: a predecessor's transaction on them must have ended.
         related = {(topic, number) for _, number in unknown for topic in raws} - set(unknown)
-        try:
-            answers = self._consumer.committed(
-                [TopicPartition(topic, number) for topic, number in [*unknown, *related]], timeout=_CALL_S
-            )
-        except KafkaException as exception:
-            raise TransientError(describe(error_of(exception))) from exception
+        answers = self._stable([TopicPartition(topic, number) for topic, number in [*unknown, *related]])
         for tp in answers:
             if tp.error is not None:
                 raise TransientError(describe(tp.error))
@@ -297,6 +298,25 @@ class Assignment:
                 progress.next_offset, progress.books = start.offset, start.books
                 if start.is_new:
                     self.unrecorded.add((tp.topic, tp.partition))
+
+    def _is_held_up(self) -> bool:
+        """Tell whether offsets were asked for a moment ago, and the inputs that run come first."""
+        return not self.is_idle and 0 <= self._clock() - self._unanswered_at < _WORK_PER_WAIT * self._patience_s
+
+    def _stable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask for committed offsets; the client waits as long as it may where a predecessor's transaction is open.
+
+        That may be as long as a transaction lasts. What runs meanwhile gets most of the time: the wait begins short,
+        and grows slowly, for a coordinator may be slow.
+        """
+        try:
+            answers = self._consumer.committed(asked, timeout=_CALL_S if self.is_idle else self._patience_s)
+        except KafkaException as exception:
+            self._patience_s = min(1.25 * self._patience_s, _CALL_S)
+            self._unanswered_at = self._clock()
+            raise TransientError(describe(error_of(exception))) from exception
+        self._patience_s = _PATIENCE_S
+        return answers
 
     def _give(self) -> None:
         """Let the client begin with new inputs, paused, each at the offset that is its next.

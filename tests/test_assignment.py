@@ -1,4 +1,4 @@
-"""Which state an input gets, as its topic grows under it."""
+"""Which state an input gets, as its topic grows under it, and what a new one costs those that run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from processor.assignment import Assignment, AssignmentOptions, Progress
 from processor.errors import TransientError
@@ -66,3 +66,63 @@ def test_a_topic_that_a_broker_does_not_know_yet_is_not_taken_for_one_that_forwa
         scene.states()
     scene.count = PARTITIONS + 1
     assert scene.states() is None
+
+
+class HeldUp:
+    """An assignment of an input that runs and of one whose committed offset a predecessor's transaction holds back."""
+
+    def __init__(self, held_s: float) -> None:
+        self.now = 1_000.0
+        self.waited_s = 0.0
+        self.longest_s = 0.0
+        self._free_at = self.now + held_s
+        consumer: Any = SimpleNamespace(
+            list_topics=lambda topic, timeout: SimpleNamespace(
+                topics={topic: SimpleNamespace(error=None, partitions={0: timeout})}
+            ),
+            committed=self._committed,
+            **dict.fromkeys(("incremental_assign", "pause", "resume", "seek"), lambda _: None),
+        )
+        reader: Any = SimpleNamespace(restores={}, step=lambda *_: [])
+        standbys: Any = SimpleNamespace(step=lambda: None)
+        options = AssignmentOptions("rekeyed", "state", "id", PARTITIONS, start_earliest=True, incremental=True)
+        absent: Any = None
+        self.assignment = Assignment(consumer, absent, reader, absent, standbys, options, lambda: self.now)
+        self.assignment.inputs["raw", 0] = Progress(0, running=True)
+        self.assignment._given.add(("raw", 0))
+
+    def _committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        wait = min(timeout, max(0.0, self._free_at - self.now))
+        self.now += wait
+        self.waited_s += wait
+        self.longest_s = max(self.longest_s, wait)
+        if self.now < self._free_at:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [TopicPartition(tp.topic, tp.partition, 5) for tp in asked]
+
+    def turn_until_it_runs(self) -> float:
+        """Turn the loop, whose batches take 50 ms, and return how long that was."""
+        began_at = self.now
+        self.assignment.inputs["raw", 1] = new = Progress()
+        while not new.running:
+            self.assignment.step()
+            self.now += 0.05
+        return self.now - began_at
+
+
+@pytest.mark.parametrize("held_s", [0.0, 1.0, 25.0])
+def test_an_offset_that_is_held_back_leaves_most_of_the_time_to_what_runs(held_s: float) -> None:
+    scene = HeldUp(held_s)
+
+    took_s = scene.turn_until_it_runs()
+
+    assert scene.waited_s <= 0.5 * took_s
+    assert scene.longest_s <= 2.0
+    assert took_s <= 1.5 * held_s + 0.5
+
+
+def test_with_nothing_running_an_offset_that_is_held_back_is_waited_for() -> None:
+    scene = HeldUp(20.0)
+    scene.assignment.inputs.clear()
+
+    assert scene.turn_until_it_runs() <= 20.3
