@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -257,3 +258,19 @@ def test_a_store_that_cannot_be_set_aside_is_named_in_one_line(tmp_path: Path) -
         set_aside(tmp_path / "state-0")
 
     assert caught.value.exit_code is ExitCode.FAILED
+
+
+def test_files_deleted_under_an_open_store_end_the_worker_and_the_next_one_begins_empty(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "state-0", IDENTITY)
+    store.put("a", STATE)
+    commit(store, 5)
+    shutil.rmtree(tmp_path / "state-0")
+
+    with pytest.raises(FatalError, match="cannot write state under") as caught:
+        store.settle()
+
+    assert caught.value.exit_code is ExitCode.FAILED
+    store.close()
+    again = StatePartition(tmp_path / "state-0", IDENTITY)
+    assert (again.offset, again.get("a")) == (0, None)
+    again.close()
