@@ -220,18 +220,24 @@ class Assignment:
             self._partition_counts.clear()  # A raw topic may have grown.
             self._stale_counts = False
             self._counted_at = self._clock()
-        try:
-            self._read_committed()
-            self._give()
-            self._open_stores()
-            self._take(self._restore())
-            self._resume()
-            self._settle()
-            self.standbys.step()
-        except StoreDoubtedError as doubt:
-            self.rebuild(doubt)
-        except TransientError as error:
-            self._seldom.warn("broker", "waiting for the broker", error=str(error))  # The next step asks again.
+        # What was stopped by an abort only comes first: it must not wait for what is new.
+        for bring_on in (
+            self._resume,
+            self._read_committed,
+            self._give,
+            self._open_stores,
+            self._restore,
+            self._resume,
+            self._settle,
+            self.standbys.step,
+        ):
+            try:
+                bring_on()
+            except StoreDoubtedError as doubt:
+                self.rebuild(doubt)
+            except TransientError as error:
+                # The next step asks again; what needs no answer goes on.
+                self._seldom.warn("broker", "waiting for the broker", error=str(error))
 
     def rebuild(self, doubt: StoreDoubtedError) -> None:
         """Set a broken store aside and let its partition, or its standby, begin again with an empty one."""
@@ -299,9 +305,14 @@ class Assignment:
                 if start.is_new:
                     self.unrecorded.add((tp.topic, tp.partition))
 
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether an input runs or is restored."""
+        return not self.is_idle or bool(self._reader.restores)
+
     def _is_held_up(self) -> bool:
-        """Tell whether offsets were asked for a moment ago, and the inputs that run come first."""
-        return not self.is_idle and 0 <= self._clock() - self._unanswered_at < _WORK_PER_WAIT * self._patience_s
+        """Tell whether offsets were asked for a moment ago, and what is at work comes first."""
+        return self._is_at_work and 0 <= self._clock() - self._unanswered_at < _WORK_PER_WAIT * self._patience_s
 
     def _stable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
         """Ask for committed offsets; the client waits as long as it may where a predecessor's transaction is open.
@@ -310,7 +321,7 @@ class Assignment:
         and grows slowly, for a coordinator may be slow.
         """
         try:
-            answers = self._consumer.committed(asked, timeout=_CALL_S if self.is_idle else self._patience_s)
+            answers = self._consumer.committed(asked, timeout=self._patience_s if self._is_at_work else _CALL_S)
         except KafkaException as exception:
             self._patience_s = min(1.25 * self._patience_s, _CALL_S)
             self._unanswered_at = self._clock()
@@ -384,16 +395,12 @@ class Assignment:
             return "it has slept so long that the changelog may have dropped tombstones"
         return None
 
-    def _take(self, restored: list[int]) -> None:
+    def _restore(self) -> None:
+        restored = self._reader.step(0.05) if self.is_idle else self._reader.step(0.0, _CHUNK_AT_WORK)
         for partition in restored:
             self.ready[partition] = self.stores.get(partition)
         if restored:
             _log.info("restore complete", partitions=restored, left=len(self._reader.restores))
-
-    def _restore(self) -> list[int]:
-        if self.is_idle:
-            return self._reader.step(0.05)
-        return self._reader.step(0.0, _CHUNK_AT_WORK)
 
     def _settle(self) -> None:
         """When no partition waits for its state, follow the neighbours and close all stores but these."""

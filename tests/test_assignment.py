@@ -83,7 +83,9 @@ class HeldUp:
             committed=self._committed,
             **dict.fromkeys(("incremental_assign", "pause", "resume", "seek"), lambda _: None),
         )
-        reader: Any = SimpleNamespace(restores={}, step=lambda *_: [])
+        self.restored = 0
+        self.restores: dict[int, object] = {}
+        reader: Any = SimpleNamespace(restores=self.restores, step=self._restore)
         standbys: Any = SimpleNamespace(step=lambda: None)
         options = AssignmentOptions("rekeyed", "state", "id", PARTITIONS, start_earliest=True, incremental=True)
         absent: Any = None
@@ -99,6 +101,10 @@ class HeldUp:
         if self.now < self._free_at:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [TopicPartition(tp.topic, tp.partition, 5) for tp in asked]
+
+    def _restore(self, *_: object) -> list[int]:
+        self.restored += len(self.restores)
+        return []
 
     def turn_until_it_runs(self) -> float:
         """Turn the loop, whose batches take 50 ms, and return how long that was."""
@@ -126,3 +132,24 @@ def test_with_nothing_running_an_offset_that_is_held_back_is_waited_for() -> Non
     scene.assignment.inputs.clear()
 
     assert scene.turn_until_it_runs() <= 20.3
+
+
+def test_what_an_abort_has_stopped_runs_again_at_once_beside_an_offset_that_is_held_back() -> None:
+    scene = HeldUp(20.0)
+    scene.assignment.inputs["raw", 1] = Progress()
+    scene.assignment.rewind([("raw", 0)])
+
+    scene.assignment.step()
+
+    assert scene.assignment.inputs["raw", 0].running
+    assert scene.waited_s < 0.2
+
+
+def test_a_restore_goes_on_beside_an_offset_that_is_held_back() -> None:
+    scene = HeldUp(20.0)
+    scene.assignment.inputs.clear()
+    scene.restores[7] = SimpleNamespace()
+
+    took_s = scene.turn_until_it_runs()
+
+    assert scene.restored > took_s * 5
