@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.errors import ExitCode, FatalError
+from processor.errors import AbortCause, ExitCode, FatalError
 
 _DENIED: Final = frozenset(
     {
@@ -21,6 +21,42 @@ _FENCED: Final = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001  # its own name
 )
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_CAUSES: Final = {
+    AbortCause.STALE_MEMBER: (
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.STALE_MEMBER_EPOCH,
+    ),
+    AbortCause.TIMEOUT: (
+        KafkaError._TIMED_OUT,  # noqa: SLF001  # its own name, as below
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+    ),
+    AbortCause.UNAVAILABLE: (
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+    ),
+    AbortCause.FENCED: tuple(_FENCED),
+    AbortCause.REFUSED: tuple(_TOO_LARGE),
+}
+_CAUSE_BY_CODE: Final = {code: cause for cause, codes in _CAUSES.items() for code in codes}
 
 
 class DeniedError(FatalError):
@@ -65,6 +101,11 @@ def classify(error: KafkaError) -> Kind:
     if error.retriable():
         return Kind.RETRY
     return Kind.FATAL
+
+
+def abort_cause(error: KafkaError) -> AbortCause:
+    """Sort an error that a batch went back for."""
+    return _CAUSE_BY_CODE.get(error.code(), AbortCause.TRANSIENT)
 
 
 def is_denied(error: KafkaError) -> bool:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 import processor
 from processor.bounded import Bounded
 from processor.changelog import appended_ms
-from processor.errors import ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, ExitCode, FatalError, TransientError
 from processor.headers import (
     ERRORS_KEY_BYTES,
     ERRORS_KEY_SHA256,
@@ -23,7 +23,17 @@ from processor.headers import (
     ERRORS_VALUE_SHA256,
     dead_letter_headers,
 )
-from processor.kafka_errors import Kind, classify, describe, error_of, fatal, fenced, is_denied, is_fenced
+from processor.kafka_errors import (
+    Kind,
+    abort_cause,
+    classify,
+    describe,
+    error_of,
+    fatal,
+    fenced,
+    is_denied,
+    is_fenced,
+)
 from processor.producing import forward_record, produce, produce_batch
 
 if TYPE_CHECKING:
@@ -52,6 +62,9 @@ _CUT_HEADERS_BYTES: Final = 256
 
 class RecordsRefusedError(TransientError):
     """The broker refuses something in this batch for good: the batch must be taken apart."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, AbortCause.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +185,7 @@ class Publisher:
                 if classify(error) is not Kind.RETRY:
                     raise fatal("starting the transactional producer", error) from exception
                 if time.monotonic() > deadline:
-                    raise TransientError(describe(error)) from exception
+                    raise TransientError(describe(error), abort_cause(error)) from exception
                 self._on_wait("to name a transaction coordinator")
             else:
                 producer.poll(0)
@@ -226,6 +239,14 @@ class Publisher:
             self._give_up(producer, exception, time.monotonic() - began_at)
         producer.poll(0)
         return self._reached
+
+    def serve(self) -> None:
+        """Let the client hand over what it has to tell, between two transactions; it waits for nothing.
+
+        Without this its statistics would pile up in memory for as long as there is nothing to publish.
+        """
+        if self._producer is not None:
+            self._producer.poll(0)
 
     def close(self) -> None:
         """Close the client; an open transaction is left to its timeout or to the next start.
@@ -322,7 +343,7 @@ class Publisher:
         if not self._bounded.call(send, within_s, wait):
             # The next producer of this id ends the transaction, and fences whatever the call still does.
             self._producer, self._initialised = None, False
-            raise TransientError("the group's coordinator did not take the offsets in time")
+            raise TransientError("the group's coordinator did not take the offsets in time", AbortCause.TIMEOUT)
 
     def _commit(self, producer: Producer) -> None:
         """Ask for the commit until it is answered, however long that takes: before that the outcome is unknown."""
@@ -353,7 +374,7 @@ class Publisher:
             raise fatal("publishing a batch", error) from cause
         if kind is Kind.TOO_LARGE:
             raise RecordsRefusedError(describe(error)) from cause
-        raise TransientError(describe(error)) from cause
+        raise TransientError(describe(error), abort_cause(error)) from cause
 
     def _lost(self, doing: str, cause: KafkaException, age_s: float) -> NoReturn:
         """Tell what a fatal error means.
@@ -368,7 +389,8 @@ class Publisher:
         outlived = age_s * 1000 >= int(self._config.get("transaction.timeout.ms", 60_000))
         if outlived and not self._commit_asked:
             self.close()
-            raise TransientError("the coordinator has aborted the transaction, which had outlived its time") from cause
+            why = "the coordinator has aborted the transaction, which had outlived its time"
+            raise TransientError(why, AbortCause.FENCED) from cause
         raise fenced(doing, error, str(self._config.get("transactional.id")), outlived=outlived) from cause
 
     def _abort(self, producer: Producer, age_s: float) -> None:

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from processor.codec import Decoder, encode_raw_events
-from processor.errors import DecodeError, ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, DecodeError, ExitCode, FatalError, TransientError
 from processor.logs import configure_logging
 from processor.registry import Registry
 from processor.schema_supply import SchemaSupply
@@ -182,8 +182,9 @@ def test_a_registry_that_comes_back_answers(server: FakeServer, registry: Regist
 def test_a_closed_port_is_waited_out() -> None:
     with serving() as server:
         url = server.url
-    with Registry({"url": url, **QUICK}) as registry, pytest.raises(TransientError, match="not reachable"):
+    with Registry({"url": url, **QUICK}) as registry, pytest.raises(TransientError, match="not reachable") as caught:
         registry.fetch(1)
+    assert caught.value.cause is AbortCause.REGISTRY
 
 
 def test_a_slow_answer_is_waited_for_as_long_as_the_timeout(server: FakeServer) -> None:
