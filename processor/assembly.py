@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from processor.books import DeadLetterLimit
+    from processor.metric_table import Client
     from processor.pack_files import PackSource
     from processor.packs import Packs
     from processor.pipeline import Observer
@@ -102,6 +104,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
     with ExitStack() as closing:
         _CLIENT_LOG.addFilter(_CLIENT_LINES)
         heard = {"error_cb": _log_errors(Seldom())}
+        clients = plan.telemetry.clients
         decoder = Decoder(max_bytes=plan.record_bytes_max)
         stores = Stores(
             plan.state_directory,
@@ -109,15 +112,22 @@ def worker(plan: Plan) -> Iterator[Worker]:
             max(1000, plan.cache_entries // plan.partitions),
         )
         closing.callback(stores.close_all_but)
-        reader = ChangelogReader({**plan.clients.changelog, **heard}, plan.topics.state, stores.rebuild)
+        reader, followers = (
+            ChangelogReader(
+                {**config, **heard, "stats_cb": clients.callback(name)},
+                plan.topics.state,
+                stores.rebuild,
+                on_error=partial(clients.fetch_failed, name),
+            )
+            for name, config in _changelog_clients(plan.clients)
+        )
         closing.callback(reader.close)
-        followers = ChangelogReader({**plan.clients.standby, **heard}, plan.topics.state, stores.rebuild)
         closing.callback(followers.close)
         standbys = Standbys(followers, stores, plan.partitions, plan.standbys)
         report = RestoreReport()
         closing.callback(report.close)
         publisher = Publisher(
-            plan.clients.producer,
+            {**plan.clients.producer, "stats_cb": clients.callback("producer")},
             plan.topics,
             ChangeEncoder(plan.change_frame),
             budget_s=plan.transaction_budget_s,
@@ -128,7 +138,9 @@ def worker(plan: Plan) -> Iterator[Worker]:
         access = _access(plan, admin)
         with access.naming():
             publisher.start()
-        consumer = Consumer({**plan.clients.consumer, **heard}, logger=_CLIENT_LOG)
+        consumer = Consumer(
+            {**plan.clients.consumer, **heard, "stats_cb": clients.callback("consumer")}, logger=_CLIENT_LOG
+        )
         closing.callback(consumer.close)
         pipeline = Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe)
         yield Worker(
@@ -158,6 +170,10 @@ def worker(plan: Plan) -> Iterator[Worker]:
                 dead_letter_limit=plan.limit,
             ),
         )
+
+
+def _changelog_clients(clients: ClientConfigs) -> tuple[tuple[Client, Mapping[str, Any]], ...]:
+    return ("changelog", clients.changelog), ("standby", clients.standby)
 
 
 def _access(plan: Plan, admin: AdminClient) -> Access:

@@ -77,11 +77,21 @@ class Progress:
     """Offset of the next record to process; None until the committed offset is known."""
     books: Books = field(default_factory=Books)
     running: bool = False
+    may_move: bool = False
+    """Whether it has run since it came, or since its state was lost: before that it waits and does not stand still."""
     seen_offset: int | None = None
     """`next_offset` when somebody last looked whether it moves."""
     moved_at: float = 0.0
     """When it was last seen to have moved, or to have nothing left (s since the epoch); 0 before anybody looked."""
     end: End | None = None
+    processed_at: float | None = None
+    """Time of the last record processed (s since the epoch)."""
+    unprocessed_at: float | None = None
+    """Time of the next record to process, where it has been read and went back (s since the epoch)."""
+    empty_at: float | None = None
+    """When it was last seen with nothing left to process (s since the epoch)."""
+    first_seen_at: float | None = None
+    """When somebody first looked at it (s since the epoch)."""
 
     @property
     def position(self) -> int | None:
@@ -194,9 +204,11 @@ class Assignment:
         self.ready.pop(partition, None)
         # Whatever needs no state is resumed by the next step.
         for (topic, number), progress in self.inputs.items():
-            if number == partition and progress.running:
-                progress.running = False
-                self._consumer.pause([TopicPartition(topic, number)])
+            if number == partition:
+                progress.may_move = False
+                if progress.running:
+                    progress.running = False
+                    self._consumer.pause([TopicPartition(topic, number)])
 
     # Between batches.
 
@@ -422,7 +434,7 @@ class Assignment:
             except KafkaException:
                 continue  # The client has not begun with this partition yet: the next step tries again.
             self._consumer.resume([at])
-            progress.running = True
+            progress.running = progress.may_move = True
 
     def _is_count_due(self) -> bool:
         """Tell whether an input waits for a state that this worker will not have, as only a grown topic's need not.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import start_http_server
 
 import processor
 from processor import topics
@@ -36,7 +36,7 @@ from processor.settings import (
     standby_config,
     transactional_id,
 )
-from processor.telemetry import Telemetry
+from processor.telemetry import Telemetry, metrics_registry
 from processor.watchdog import MARGIN_S, Watchdog
 
 if TYPE_CHECKING:
@@ -270,11 +270,9 @@ def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
     if not settings.metrics.enabled:
         yield
         return
-    registry = CollectorRegistry()
-    registry.register(telemetry)
     host, port = settings.metrics.host, settings.metrics.port
     try:
-        server, thread = start_http_server(port, host, registry)
+        server, thread = start_http_server(port, host, metrics_registry(telemetry))
     except (OSError, socket.gaierror) as error:
         raise FatalError(
             f"metrics: cannot listen on {host}:{port} ({error.strerror}); set metrics.port to a free one, or 0 for any",

@@ -40,6 +40,7 @@ _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _ADDRESS: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _ISO8601: Final = TypeAdapter(timedelta)
+_STATISTICS_MIN_MS: Final = 1000
 _RETENTION_MAX: Final = timedelta(days=3650)
 
 
@@ -109,6 +110,12 @@ def _address(value: str) -> str:
 def _replicas(value: int) -> int:
     if value == 0:
         raise ValueError("must be at least 1, or -1 for the broker's default")
+    return value
+
+
+def _statistics_interval(value: int) -> int:
+    if 0 < value < _STATISTICS_MIN_MS:
+        raise ValueError("must be 0 for never, or from 1000 to 3600000")
     return value
 
 
@@ -291,6 +298,12 @@ class Metrics(Table):
     enabled: bool = Field(default=True, description="Whether the pages are served")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 in a container")
     port: int = Field(default=9464, ge=0, le=65_535, description="Port; 0 takes any free one")
+    client_statistics_ms: Annotated[int, AfterValidator(_statistics_interval)] = Field(
+        default=5000,
+        ge=0,
+        le=3_600_000,
+        description="How often librdkafka's clients tell of themselves, in ms; 0 for never, else at least 1000",
+    )
 
 
 def _lower(value: object) -> object:

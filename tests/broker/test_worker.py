@@ -255,7 +255,7 @@ def test_sighup_loads_new_packs_under_a_running_worker_and_refuses_bad_ones(
         deployment.wait_for_events(1)
         (packs / "acme.toml").write_text(ACME)
         worker.signal(signal.SIGHUP)
-        wait_for("the new pack", lambda: reloads(worker) == {"loaded": 1.0})
+        wait_for("the new pack", lambda: reloads(worker) == {"loaded": 1.0, "refused": 0.0})
         report("m2")
         deployment.wait_for_events(2)
         (packs / "acme.toml").write_text(ACME.replace('landed = "DELIVERED"', 'landed = "ARRIVED"'))
