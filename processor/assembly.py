@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from processor.pack_files import PackSource
     from processor.packs import Packs
     from processor.pipeline import Observer
+    from processor.privacy import RecipientRule
     from processor.registry import Registry
 
 
@@ -93,6 +94,8 @@ class Plan:
     registry: Registry | None = None
     change_frame: bytes | None = None
     observe: Observer | None = None
+    recipients: RecipientRule | None = None
+    """Hides recipients in changes; None where they are kept."""
     beat: Callable[[], object] = lambda: None
     """Tells the watchdog that the worker is alive."""
     telemetry: Telemetry = field(default_factory=lambda: Telemetry(""))
@@ -143,6 +146,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
         closing.callback(consumer.close)
         pipeline = Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe)
+        pipeline.recipients = plan.recipients
         yield Worker(
             consumer=consumer,
             assignment=Assignment(consumer, admin, reader, stores, standbys, _assignment_options(plan)),

@@ -24,6 +24,7 @@ from processor.errors import ExitCode, FatalError, PackError, TransientError
 from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try, subscription
 from processor.kafka_errors import describe, error_of
 from processor.pack_files import PackSource
+from processor.privacy import RecipientRule, Recipients
 from processor.publisher import OutputTopics
 from processor.registry import Registry
 from processor.schemas import registry_prefix, schema_text
@@ -186,6 +187,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         reset_state=reset_state,
         registry=registry,
         change_frame=_change_frame(registry, names.changes),
+        recipients=_recipient_rule(settings),
         telemetry=telemetry,
     )
 
@@ -194,6 +196,12 @@ def pack_source(settings: Settings) -> PackSource:
     """Say where the packs are: the built-in ones and the user's own, which override them."""
     key = settings.identity_key.get_secret_value().encode() if settings.identity_key else b""
     return PackSource(settings.packs.directory, key)
+
+
+def _recipient_rule(settings: Settings) -> RecipientRule | None:
+    policy = Recipients(settings.privacy.recipients)
+    key = settings.privacy.key.get_secret_value().encode()
+    return None if policy is Recipients.KEEP else RecipientRule(policy, key)
 
 
 def load_packs(source: PackSource) -> Packs:

@@ -39,6 +39,7 @@ _UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hou
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _ADDRESS: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
+PRIVACY_KEY_CHARS_MIN: Final = 16
 _ISO8601: Final = TypeAdapter(timedelta)
 _STATISTICS_MIN_MS: Final = 1000
 _RETENTION_MAX: Final = timedelta(days=3650)
@@ -75,6 +76,10 @@ def _words(value: object) -> object:
         except ValueError:
             raise ValueError("must be a list with commas, or a JSON list") from None
     return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _topic(value: str) -> str:
@@ -292,6 +297,29 @@ class Packs(Table):
     )
 
 
+class Privacy(Table):
+    """What goes out of people's numbers. Logs, metrics and pages never show one."""
+
+    recipients: Annotated[Literal["keep", "mask", "hash", "drop"], BeforeValidator(_lower)] = Field(
+        default="keep",
+        description="The recipient in a status change: keep it, mask all but two characters, hash it with "
+        "`privacy.key`, drop it; all but keep also mask numbers in error_text",
+    )
+    key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys the hash of recipients, at least 16 characters; with another key one number has another hash",
+    )
+
+    @model_validator(mode="after")
+    def _hash_has_a_key(self) -> Self:
+        if self.recipients == "hash" and len(self.key.get_secret_value()) < PRIVACY_KEY_CHARS_MIN:
+            raise ValueError(
+                f"privacy.key: must have at least {PRIVACY_KEY_CHARS_MIN} characters where privacy.recipients is hash: "
+                "without a key a number's hash is undone by trying all numbers"
+            )
+        return self
+
+
 class Metrics(Table):
     """The HTTP pages for metrics and health."""
 
@@ -304,10 +332,6 @@ class Metrics(Table):
         le=3_600_000,
         description="How often librdkafka's clients tell of themselves, in ms; 0 for never, else at least 1000",
     )
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 class Log(Table):
@@ -376,6 +400,7 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Keys the hash of a recipient in a message's identity; fixed as long as state is kept",
     )
+    privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
     log: Log = Log()
     kafka: FreeTable = Field(

@@ -25,10 +25,11 @@ from processor import metric_table as table
 from processor.client_statistics import ClientStatistics
 from processor.health import STALL_AFTER_S, stalled
 from processor.histogram import Histogram
-from processor.logs import masked, printable
+from processor.logs import printable
 from processor.metric import counter, gauge, histogram
 from processor.model import StatusChange
 from processor.outbox import Unmapped
+from processor.privacy import masked
 from processor.times import EARLIEST_MS
 
 if TYPE_CHECKING:

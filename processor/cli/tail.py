@@ -10,7 +10,8 @@ import click
 from processor.cli.common import print_json, settings_of, settings_options, time_in_words
 from processor.cli.explanation import change_as_json
 from processor.errors import ExitCode
-from processor.logs import masked, printable
+from processor.logs import printable
+from processor.privacy import masked, masked_recipient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,11 +66,9 @@ def tail(
 
 
 def _with_masked_recipient(change: StatusChange) -> StatusChange:
-    """Hide the recipient, whatever it looks like: it may be a number, a user name or an address."""
-    recipient = change.recipient
-    if not recipient:
+    if not change.recipient:
         return change
-    return change._replace(recipient=f"***{recipient[-2:]}" if len(recipient) > 4 else "***")
+    return change._replace(recipient=masked_recipient(change.recipient))
 
 
 def _show(change: StatusChange, *, as_json: bool) -> None:
