@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
-from processor.access import READ, WRITE, Access
+from processor.access import worker_access
 from processor.assignment import Assignment, AssignmentOptions
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
@@ -138,7 +138,8 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
         closing.callback(publisher.close)
         admin = AdminClient(dict(plan.clients.admin))
-        access = _access(plan, admin)
+        group, transactional_id = plan.clients.consumer["group.id"], plan.clients.producer["transactional.id"]
+        access = worker_access(admin, plan.raw, plan.topics, str(group), str(transactional_id))
         with access.naming():
             publisher.start()
         consumer = Consumer(
@@ -178,19 +179,6 @@ def worker(plan: Plan) -> Iterator[Worker]:
 
 def _changelog_clients(clients: ClientConfigs) -> tuple[tuple[Client, Mapping[str, Any]], ...]:
     return ("changelog", clients.changelog), ("standby", clients.standby)
-
-
-def _access(plan: Plan, admin: AdminClient) -> Access:
-    topics = plan.topics
-    raw = {topic: [READ] for topic in plan.raw if not topic.startswith("^")}
-    own = {
-        topics.changes: [WRITE],
-        topics.dead_letter: [WRITE],
-        topics.state: [READ, WRITE],
-        topics.rekeyed: [READ, WRITE],
-    }
-    group, transactional_id = plan.clients.consumer["group.id"], plan.clients.producer["transactional.id"]
-    return Access(admin, {**raw, **own}, str(group), str(transactional_id))
 
 
 def _log_errors(seldom: Seldom) -> Callable[[KafkaError], None]:

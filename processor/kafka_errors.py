@@ -60,10 +60,11 @@ _CAUSE_BY_CODE: Final = {code: cause for cause, codes in _CAUSES.items() for cod
 
 
 class DeniedError(FatalError):
-    """The broker denies an access; the message says what was being done, and how it was refused."""
+    """The broker denies an access; it says what was being done, and how it was refused."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, ExitCode.NOT_PERMITTED)
+    def __init__(self, doing: str) -> None:
+        super().__init__(f"not permitted while {doing}", ExitCode.NOT_PERMITTED)
+        self.doing = doing
 
 
 class Kind(Enum):
@@ -166,3 +167,39 @@ def fenced(doing: str, error: KafkaError, transactional_id: str, *, outlived: bo
         "then start again: it continues from what is committed"
     )
     return FatalError(f"fenced while {doing} ({describe(error)}): {why}", ExitCode.UNKNOWN_OUTCOME)
+
+
+class Heard:
+    """Remembers what a client complained of between calls, for the one line that says why nobody answers."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._refusal: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take one complaint; librdkafka's callback."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  # so librdkafka's own codes are named
+            return
+        self.last = describe(error)
+        if error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL}:  # noqa: SLF001
+            self._refusal = error
+
+    def raise_refusal(self) -> None:
+        """Tell that no patience will help.
+
+        Raises:
+            FatalError: The broker refused the login, or its certificate cannot be trusted.
+        """
+        if self._refusal is None:
+            return
+        why = describe(self._refusal)
+        if self._refusal.code() == KafkaError._SSL:  # noqa: SLF001
+            raise FatalError(
+                f'no TLS with the broker ({why}); see kafka."ssl.ca.location", the host names in '
+                'kafka."bootstrap.servers", and the certificates',
+                ExitCode.UNAVAILABLE,
+            )
+        raise FatalError(
+            f'the broker refuses the login ({why}); see kafka."security.protocol" and kafka."sasl.*"',
+            ExitCode.NOT_PERMITTED,
+        )

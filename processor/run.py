@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
@@ -18,11 +18,12 @@ from prometheus_client import start_http_server
 
 import processor
 from processor import topics
+from processor.access import worker_access
 from processor.assembly import ClientConfigs, Plan, worker
 from processor.books import DeadLetterLimit
 from processor.errors import ExitCode, FatalError, PackError, TransientError
 from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try, subscription
-from processor.kafka_errors import describe, error_of
+from processor.kafka_errors import Heard, describe, error_of
 from processor.pack_files import PackSource
 from processor.privacy import RecipientRule, Recipients
 from processor.publisher import OutputTopics
@@ -147,10 +148,15 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         changelog=changelog_config(settings),
         standby=standby_config(settings),
     )
-    admin = AdminClient(dict(clients.admin))
-    cluster = _until_answered(lambda: topics.cluster_id(admin))
-    facts = _until_answered(lambda: _own_topics(settings, admin))
     names = settings.topics
+    heard = Heard()
+    listening: dict[str, Any] = dict(clients.admin)
+    listening["error_cb"] = heard
+    admin = AdminClient(listening)
+    access = worker_access(admin, names.raw, names, settings.group, transactional_id(settings))
+    with access.naming():
+        cluster = _until_answered(lambda: topics.cluster_id(admin), lambda: _listen(admin, heard))
+        facts = _until_answered(lambda: _own_topics(settings, admin), lambda: _listen(admin, heard))
     registry_settings = registry_config(settings)
     registry = Registry(registry_settings) if registry_settings is not None else None
     return Plan(
@@ -255,17 +261,24 @@ def _change_frame(registry: Registry | None, topic: str) -> bytes | None:
     return registry_prefix(schema_id)
 
 
-def _until_answered(ask: Callable[[], T]) -> T:
+def _listen(admin: AdminClient, heard: Heard) -> None:
+    """Hear what the client complains of, which may be that it is refused."""
+    admin.poll(0)
+    heard.raise_refusal()
+
+
+def _until_answered(ask: Callable[[], T], on_silence: Callable[[], None] = lambda: None) -> T:
     """Ask until somebody answers: what is down for now is waited for.
 
     Raises:
-        FatalError: Nobody did in time.
+        FatalError: Nobody did in time, or `on_silence` knows that nobody will.
     """
     deadline = time.monotonic() + _ANSWER_WITHIN_S
     while True:
         try:
             return ask()
         except TransientError as error:
+            on_silence()
             if time.monotonic() > deadline:
                 raise FatalError(f"gave up after {_ANSWER_WITHIN_S:.0f} s: {error}", ExitCode.UNAVAILABLE) from error
             _log.warning("waiting", error=str(error))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processor.errors import ExitCode, FatalError
-from processor.kafka_errors import describe, error_of, is_denied
+from processor.kafka_errors import Heard, describe, error_of, is_denied
 from processor.settings import admin_config
 from processor.simulator import Oracle, judge
-from processor.topic_reader import ChangesReader, Heard, partitions_of, silent_logger
+from processor.topic_reader import ChangesReader, partitions_of, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from processor.errors import ExitCode, FatalError, TransientError
+from processor.kafka_errors import DeniedError, error_of, is_denied
 from processor.kafka_errors import describe as describe_error
-from processor.kafka_errors import error_of, is_denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -384,7 +384,7 @@ def _answer(future: Future[T], doing: str) -> T:
 
 def _failed(doing: str, error: KafkaError) -> TransientError | FatalError:
     if is_denied(error):
-        return FatalError(f"not permitted to {doing} ({describe_error(error)})", ExitCode.NOT_PERMITTED)
+        return DeniedError(f"trying to {doing} ({describe_error(error)})")
     return _unreachable(doing, describe_error(error))
 
 
