@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation
@@ -11,7 +11,7 @@ from confluent_kafka.admin import AclOperation
 from processor.kafka_errors import DeniedError, error_of, is_denied
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from confluent_kafka.admin import AdminClient, TopicDescription
@@ -47,7 +47,7 @@ class Access:
             yield
         except DeniedError as error:
             raise DeniedError(
-                f"not permitted while {error}: grant the worker's principal {self.lacking()}; then start again: "
+                f"{error.doing}: grant the worker's principal {self.lacking()}; then start again: "
                 "it continues from what is committed"
             ) from error
 
@@ -61,6 +61,34 @@ class Access:
             for operation in _missing(answer, self._topics[name])
         ]
         return ", ".join(found) or self._rest
+
+
+class Names(Protocol):
+    """Names of the worker's own topics."""
+
+    @property
+    def changes(self) -> str:
+        """Where changes go."""
+
+    @property
+    def dead_letter(self) -> str:
+        """Where dead letters go."""
+
+    @property
+    def state(self) -> str:
+        """The changelog."""
+
+    @property
+    def rekeyed(self) -> str:
+        """Events on the way to their owner."""
+
+
+def worker_access(admin: AdminClient, raw: Iterable[str], names: Names, group: str, transactional_id: str) -> Access:
+    """Return what a worker needs; of raw topics that an expression finds nothing can be told."""
+    topics: dict[str, list[AclOperation]] = {topic: [READ] for topic in raw if not topic.startswith("^")}
+    topics |= {names.changes: [WRITE], names.dead_letter: [WRITE]}
+    topics |= {names.state: [READ, WRITE], names.rekeyed: [READ, WRITE]}
+    return Access(admin, topics, group, transactional_id)
 
 
 def _missing(answer: Future[TopicDescription], needed: Collection[AclOperation]) -> list[AclOperation]:

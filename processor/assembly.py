@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient
 
-from processor.access import READ, WRITE, Access
+from processor.access import worker_access
 from processor.assignment import Assignment, AssignmentOptions
 from processor.changelog import ChangelogReader
 from processor.codec import ChangeEncoder, Decoder
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from processor.books import DeadLetterLimit
+    from processor.metric_table import Client
     from processor.pack_files import PackSource
     from processor.packs import Packs
     from processor.pipeline import Observer
+    from processor.privacy import RecipientRule
     from processor.registry import Registry
 
 
@@ -91,6 +94,8 @@ class Plan:
     registry: Registry | None = None
     change_frame: bytes | None = None
     observe: Observer | None = None
+    recipients: RecipientRule | None = None
+    """Hides recipients in changes; None where they are kept."""
     beat: Callable[[], object] = lambda: None
     """Tells the watchdog that the worker is alive."""
     telemetry: Telemetry = field(default_factory=lambda: Telemetry(""))
@@ -102,6 +107,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
     with ExitStack() as closing:
         _CLIENT_LOG.addFilter(_CLIENT_LINES)
         heard = {"error_cb": _log_errors(Seldom())}
+        clients = plan.telemetry.clients
         decoder = Decoder(max_bytes=plan.record_bytes_max)
         stores = Stores(
             plan.state_directory,
@@ -109,15 +115,22 @@ def worker(plan: Plan) -> Iterator[Worker]:
             max(1000, plan.cache_entries // plan.partitions),
         )
         closing.callback(stores.close_all_but)
-        reader = ChangelogReader({**plan.clients.changelog, **heard}, plan.topics.state, stores.rebuild)
+        reader, followers = (
+            ChangelogReader(
+                {**config, **heard, "stats_cb": clients.callback(name)},
+                plan.topics.state,
+                stores.rebuild,
+                on_error=partial(clients.fetch_failed, name),
+            )
+            for name, config in _changelog_clients(plan.clients)
+        )
         closing.callback(reader.close)
-        followers = ChangelogReader({**plan.clients.standby, **heard}, plan.topics.state, stores.rebuild)
         closing.callback(followers.close)
         standbys = Standbys(followers, stores, plan.partitions, plan.standbys)
         report = RestoreReport()
         closing.callback(report.close)
         publisher = Publisher(
-            plan.clients.producer,
+            {**plan.clients.producer, "stats_cb": clients.callback("producer")},
             plan.topics,
             ChangeEncoder(plan.change_frame),
             budget_s=plan.transaction_budget_s,
@@ -125,12 +138,16 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
         closing.callback(publisher.close)
         admin = AdminClient(dict(plan.clients.admin))
-        access = _access(plan, admin)
+        group, transactional_id = plan.clients.consumer["group.id"], plan.clients.producer["transactional.id"]
+        access = worker_access(admin, plan.raw, plan.topics, str(group), str(transactional_id))
         with access.naming():
             publisher.start()
-        consumer = Consumer({**plan.clients.consumer, **heard}, logger=_CLIENT_LOG)
+        consumer = Consumer(
+            {**plan.clients.consumer, **heard, "stats_cb": clients.callback("consumer")}, logger=_CLIENT_LOG
+        )
         closing.callback(consumer.close)
         pipeline = Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe)
+        pipeline.recipients = plan.recipients
         yield Worker(
             consumer=consumer,
             assignment=Assignment(consumer, admin, reader, stores, standbys, _assignment_options(plan)),
@@ -147,6 +164,7 @@ def worker(plan: Plan) -> Iterator[Worker]:
                 [plan.topics.changes, plan.topics.dead_letter, plan.topics.state, plan.topics.rekeyed],
                 [topic for topic in plan.raw if not topic.startswith("^")],
                 (plan.topics.state, plan.state_topic_id),
+                dict.fromkeys((plan.topics.changes, plan.topics.state, plan.topics.rekeyed), plan.partitions),
             ),
             access=access,
             beat=plan.beat,
@@ -159,17 +177,8 @@ def worker(plan: Plan) -> Iterator[Worker]:
         )
 
 
-def _access(plan: Plan, admin: AdminClient) -> Access:
-    topics = plan.topics
-    raw = {topic: [READ] for topic in plan.raw if not topic.startswith("^")}
-    own = {
-        topics.changes: [WRITE],
-        topics.dead_letter: [WRITE],
-        topics.state: [READ, WRITE],
-        topics.rekeyed: [READ, WRITE],
-    }
-    group, transactional_id = plan.clients.consumer["group.id"], plan.clients.producer["transactional.id"]
-    return Access(admin, {**raw, **own}, str(group), str(transactional_id))
+def _changelog_clients(clients: ClientConfigs) -> tuple[tuple[Client, Mapping[str, Any]], ...]:
+    return ("changelog", clients.changelog), ("standby", clients.standby)
 
 
 def _log_errors(seldom: Seldom) -> Callable[[KafkaError], None]:

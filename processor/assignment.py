@@ -19,17 +19,18 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
 
-from processor.books import Books, decode_books
+from processor.books import Books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import describe, error_of, is_unknown_topic
 from processor.seldom import Seldom
+from processor.starts import Starts
 from processor.store import StoreDoubtedError
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ _log = structlog.get_logger(__name__)
 _CALL_S = 5.0
 _CHUNK_AT_WORK = 10_000
 """Changelog records of one step while other partitions are at work: some 30 ms."""
+_PATIENCE_S = 0.1
+"""How long committed offsets are waited for at first while other inputs run."""
+_WORK_PER_WAIT = 2.0
+"""How much longer than the next wait these run between two of them."""
+_COUNT_AGAIN_S = 5.0
+"""How often partitions are counted again while an input waits for a state that is not this worker's."""
 
 Input = tuple[str, int]
 """An input partition: topic and number."""
@@ -70,11 +77,21 @@ class Progress:
     """Offset of the next record to process; None until the committed offset is known."""
     books: Books = field(default_factory=Books)
     running: bool = False
+    may_move: bool = False
+    """Whether it has run since it came, or since its state was lost: before that it waits and does not stand still."""
     seen_offset: int | None = None
     """`next_offset` when somebody last looked whether it moves."""
     moved_at: float = 0.0
     """When it was last seen to have moved, or to have nothing left (s since the epoch); 0 before anybody looked."""
     end: End | None = None
+    processed_at: float | None = None
+    """Time of the last record processed (s since the epoch)."""
+    unprocessed_at: float | None = None
+    """Time of the next record to process, where it has been read and went back (s since the epoch)."""
+    empty_at: float | None = None
+    """When it was last seen with nothing left to process (s since the epoch)."""
+    first_seen_at: float | None = None
+    """When somebody first looked at it (s since the epoch)."""
 
     @property
     def position(self) -> int | None:
@@ -121,8 +138,9 @@ class Assignment:
         self.inputs: dict[Input, Progress] = {}
         self.has_been_assigned = False
         """Whether the group has taken this worker in, be it with no partition."""
-        self.adopted: set[Input] = set()
-        """Inputs whose books named another changelog, which --reset-state accepts; to be committed with the new id."""
+        self.unrecorded: set[Input] = set()
+        """Inputs whose beginning is to be committed at once: no offset was, or --reset-state accepts that their books
+        named another changelog."""
         self.ready: dict[int, StatePartition] = {}
         """Stores that are restored, by partition."""
         self._consumer = consumer
@@ -132,8 +150,12 @@ class Assignment:
         self.standbys = standbys
         self._options = options
         self._clock = clock
+        self._starts = Starts(consumer, options, self._partitions_of)
         self._partition_counts: dict[str, int] = {}
         self._stale_counts = False
+        self._counted_at = 0.0
+        self._patience_s = _PATIENCE_S
+        self._unanswered_at = 0.0
         self._settled = True
         self._seldom = Seldom()
         self._waiting_stores: set[int] = set()
@@ -159,10 +181,11 @@ class Assignment:
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let partitions go; their stores stay on disk, so coming back costs only the changelog's tail."""
+        self._stale_counts = True
         self._settled = False
         for tp in partitions:
             self.inputs.pop((tp.topic, tp.partition), None)
-            self.adopted.discard((tp.topic, tp.partition))
+            self.unrecorded.discard((tp.topic, tp.partition))
             if tp.topic == self._options.rekeyed:
                 self._drop_store(tp.partition)
         if self._options.incremental:
@@ -181,9 +204,11 @@ class Assignment:
         self.ready.pop(partition, None)
         # Whatever needs no state is resumed by the next step.
         for (topic, number), progress in self.inputs.items():
-            if number == partition and progress.running:
-                progress.running = False
-                self._consumer.pause([TopicPartition(topic, number)])
+            if number == partition:
+                progress.may_move = False
+                if progress.running:
+                    progress.running = False
+                    self._consumer.pause([TopicPartition(topic, number)])
 
     # Between batches.
 
@@ -203,28 +228,34 @@ class Assignment:
         Raises:
             FatalError: A committed offset, the changelog or a store is not what it must be.
         """
-        if self._stale_counts:
+        if self._stale_counts or self._is_count_due():
             self._partition_counts.clear()  # A raw topic may have grown.
             self._stale_counts = False
-        try:
-            self._read_committed()
-            self._give()
-            self._open_stores()
-            self._take(self._restore())
-            self._resume()
-            self._settle()
-            self.standbys.step()
-        except StoreDoubtedError as doubt:
-            self.rebuild(doubt)
-        except TransientError as error:
-            self._seldom.warn("broker", "waiting for the broker", error=str(error))  # The next step asks again.
+            self._counted_at = self._clock()
+        # What was stopped by an abort only comes first: it must not wait for what is new.
+        for bring_on in (
+            self._resume,
+            self._read_committed,
+            self._give,
+            self._open_stores,
+            self._restore,
+            self._resume,
+            self._settle,
+            self.standbys.step,
+        ):
+            try:
+                bring_on()
+            except StoreDoubtedError as doubt:
+                self.rebuild(doubt)
+            except TransientError as error:
+                # The next step asks again; what needs no answer goes on.
+                self._seldom.warn("broker", "waiting for the broker", error=str(error))
 
     def rebuild(self, doubt: StoreDoubtedError) -> None:
         """Set a broken store aside and let its partition, or its standby, begin again with an empty one."""
         partition = doubt.partition
-        if partition in self.standbys.followed:
-            self.standbys.promote(partition)
-            self._settled = False
+        self.standbys.promote(partition)
+        self._settled = False  # A standby that broke while it was written is followed no more already.
         self._drop_store(partition)
         self.stores.rebuild(partition, doubt.why)
         if (self._options.rekeyed, partition) in self.inputs:
@@ -235,10 +266,16 @@ class Assignment:
         return [*self.ready.values(), *(self.stores.get(partition) for partition in self.standbys.followed)]
 
     def states_for(self, topic: str, partition: int) -> StatePartition | None:
-        """Return the state in which events of an input are reduced in place, None where they must be forwarded."""
-        if topic == self._options.rekeyed or self._reduces_in_place(topic):
-            return self.ready[partition]
-        return None
+        """Return the state in which events of an input are reduced in place, None where they must be forwarded.
+
+        Raises:
+            TransientError: The input runs, but may not as its topic is now: one that has grown to P partitions needs
+                the state, which may not be there yet.
+        """
+        if not self._may_run(topic, partition):
+            raise TransientError(f"{topic}[{partition}] waits for its state")
+        in_place = topic == self._options.rekeyed or self._reduces_in_place(topic)
+        return self.ready[partition] if in_place else None
 
     def rewind(self, inputs: Sequence[Input]) -> None:
         """Stop inputs whose batch was aborted; `step` seeks back to their next offset: an abort moves nothing."""
@@ -263,55 +300,46 @@ class Assignment:
 
     def _read_committed(self) -> None:
         unknown = [key for key, progress in self.inputs.items() if progress.next_offset is None]
-        if not unknown:
+        if not unknown or self._is_held_up():
             return
         raws = {topic for topic in self._raw_topics() if self._reduces_in_place(topic)}
         # Also those that this worker does not own: a predecessor's transaction on them must have ended.
         related = {(topic, number) for _, number in unknown for topic in raws} - set(unknown)
-        try:
-            answers = self._consumer.committed(
-                [TopicPartition(topic, number) for topic, number in [*unknown, *related]], timeout=_CALL_S
-            )
-        except KafkaException as exception:
-            raise TransientError(describe(error_of(exception))) from exception
+        answers = self._stable([TopicPartition(topic, number) for topic, number in [*unknown, *related]])
         for tp in answers:
             if tp.error is not None:
                 raise TransientError(describe(tp.error))
         for tp in answers:
             progress = self.inputs.get((tp.topic, tp.partition))
             if progress is not None and progress.next_offset is None:
-                self._start_at(progress, tp)
+                start = self._starts.of(tp)
+                progress.next_offset, progress.books = start.offset, start.books
+                if start.is_new:
+                    self.unrecorded.add((tp.topic, tp.partition))
 
-    def _start_at(self, progress: Progress, committed: TopicPartition) -> None:
-        books = decode_books(committed.metadata)
-        mine = self._options.state_topic_id
-        foreign = books is not None and books.state_topic_id != mine
-        if foreign and not self._options.reset_state:
-            raise FatalError(
-                f"the offsets of {committed.topic}[{committed.partition}] belong to another {self._options.state} than "
-                "the one that is there now: it was deleted or re-created, and what is known of messages is gone; "
-                "restore it, or accept that messages begin again with --reset-state",
-                ExitCode.STATE_REFUSED,
-            )
-        start = Books() if books is None else books
-        progress.books = replace(start, state_topic_id=mine)
-        if committed.offset >= 0:
-            progress.next_offset = committed.offset
-            if foreign:
-                self.adopted.add((committed.topic, committed.partition))
-            return
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether an input runs or is restored."""
+        return not self.is_idle or bool(self._reader.restores)
+
+    def _is_held_up(self) -> bool:
+        """Tell whether offsets were asked for a moment ago, and what is at work comes first."""
+        return self._is_at_work and 0 <= self._clock() - self._unanswered_at < _WORK_PER_WAIT * self._patience_s
+
+    def _stable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask for committed offsets; the client waits as long as it may where a predecessor's transaction is open.
+
+        That may be as long as a transaction lasts. What runs meanwhile gets most of the time: the wait begins short,
+        and grows slowly, for a coordinator may be slow.
+        """
         try:
-            low, high = self._consumer.get_watermark_offsets(committed, timeout=_CALL_S)
+            answers = self._consumer.committed(asked, timeout=self._patience_s if self._is_at_work else _CALL_S)
         except KafkaException as exception:
+            self._patience_s = min(1.25 * self._patience_s, _CALL_S)
+            self._unanswered_at = self._clock()
             raise TransientError(describe(error_of(exception))) from exception
-        earliest = self._options.start_earliest or committed.topic == self._options.rekeyed
-        progress.next_offset = low if earliest else high
-        _log.info(
-            "no committed offset",
-            topic=committed.topic,
-            partition=committed.partition,
-            starts_at=progress.next_offset,
-        )
+        self._patience_s = _PATIENCE_S
+        return answers
 
     def _give(self) -> None:
         """Let the client begin with new inputs, paused, each at the offset that is its next.
@@ -379,16 +407,12 @@ class Assignment:
             return "it has slept so long that the changelog may have dropped tombstones"
         return None
 
-    def _take(self, restored: list[int]) -> None:
+    def _restore(self) -> None:
+        restored = self._reader.step(0.05) if self.is_idle else self._reader.step(0.0, _CHUNK_AT_WORK)
         for partition in restored:
             self.ready[partition] = self.stores.get(partition)
         if restored:
             _log.info("restore complete", partitions=restored, left=len(self._reader.restores))
-
-    def _restore(self) -> list[int]:
-        if self.is_idle:
-            return self._reader.step(0.05)
-        return self._reader.step(0.0, _CHUNK_AT_WORK)
 
     def _settle(self) -> None:
         """When no partition waits for its state, follow the neighbours and close all stores but these."""
@@ -410,11 +434,28 @@ class Assignment:
             except KafkaException:
                 continue  # The client has not begun with this partition yet: the next step tries again.
             self._consumer.resume([at])
-            progress.running = True
+            progress.running = progress.may_move = True
+
+    def _is_count_due(self) -> bool:
+        """Tell whether an input waits for a state that this worker will not have, as only a grown topic's need not.
+
+        No callback tells of the growth where it leaves this worker's inputs as they are, and the broker that is asked
+        may learn of it later than the group's coordinator.
+        """
+        if 0 <= self._clock() - self._counted_at < _COUNT_AGAIN_S:
+            return False
+        rekeyed = self._options.rekeyed
+        return any(
+            not progress.running and topic != rekeyed and (rekeyed, partition) not in self.inputs
+            for (topic, partition), progress in self.inputs.items()
+        )
 
     def _may_run(self, topic: str, partition: int) -> bool:
-        needs_state = topic == self._options.rekeyed or self._reduces_in_place(topic)
-        return not needs_state or partition in self.ready
+        if topic == self._options.rekeyed:
+            return partition in self.ready
+        count = self._partitions_of(topic)
+        # Where no broker knows the topic just now, nobody knows whether its events are forwarded.
+        return count > 0 and (count != self._options.partitions or partition in self.ready)
 
     def _reduces_in_place(self, topic: str) -> bool:
         return topic != self._options.rekeyed and self._partitions_of(topic) == self._options.partitions
@@ -433,6 +474,7 @@ class Assignment:
         return topics
 
     def _partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 where the broker knows no such topic just now."""
         count = self._partition_counts.get(topic)
         if count is None:
             try:
@@ -442,5 +484,7 @@ class Assignment:
             if found.error is not None and not is_unknown_topic(found.error):
                 # None would mean that its events are forwarded, which is another matter.
                 raise TransientError(f"topic {topic}: {describe(found.error)}")
-            count = self._partition_counts[topic] = len(found.partitions)
+            count = len(found.partitions)
+            if count:  # One that has just started may not know every topic yet.
+                self._partition_counts[topic] = count
         return count

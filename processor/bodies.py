@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -32,6 +33,7 @@ NODES_MIN: Final = 1_000
 _NODE_BYTES: Final = 16  # A parsed value takes up to 200 bytes; reports are wordy, about 20 bytes for each value.
 _FORM_FIELDS_MAX: Final = 1_000
 _CHUNK: Final = 4_096
+_KEY_MAX: Final = 64  # Longer keys are no carrier's, and not worth remembering.
 
 
 class BodyFormat(StrEnum):
@@ -86,8 +88,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=256)
+def _lower(key: str) -> str:
+    """Fold a key, and give the same text each time: a copy for each object takes as much as the object."""
+    return key.lower()
+
+
 def _object_folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return _object([(key.lower(), value) for key, value in pairs])
+    return _object([(_lower(key) if len(key) <= _KEY_MAX else key.lower(), value) for key, value in pairs])
 
 
 def _refuse_constant(_name: str) -> NoReturn:
@@ -101,14 +109,14 @@ _DECODERS: Final = {
 _STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
-def parse_json(text: str, *, fold_keys: bool = False) -> Any:  # noqa: ANN401  # any JSON value
-    """Read JSON, numbers as text, keys in lower case where asked.
+def parse_json(text: str, *, fold_keys: bool = False, spare: int = NODES_MIN) -> Any:  # noqa: ANN401  # any JSON value
+    """Read JSON, numbers as text, keys in lower case where asked; `spare` is how many values are always allowed.
 
     Raises:
         InputError: Not JSON, a key twice, too deep, or too many values for its size.
     """
     openings = text.count("{") + text.count("[")
-    if openings + text.count(",") > NODES_MIN + len(text) // _NODE_BYTES:
+    if openings + text.count(",") > spare + len(text) // _NODE_BYTES:
         raise malformed("the JSON has too many values")
     if openings > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         raise malformed(f"the JSON is nested deeper than {DEPTH_MAX} levels")
@@ -267,6 +275,10 @@ def parse_smpp(text: str, attributes: Mapping[str, str]) -> dict[str, Any]:
 # XML
 
 
+_QUOTES_MAX: Final = 4 * NODES_MIN
+"""Each attribute takes two; the parser makes all of an element's before it tells of the first."""
+
+
 class _XmlTarget:
     """Builds a document from the parser's events: attributes as `@name`, repeated elements as a list."""
 
@@ -313,8 +325,10 @@ def parse_xml(body: bytes, *, fold_keys: bool = False) -> dict[str, Any]:
     """Read XML without namespaces; the root element is the document's only key.
 
     Raises:
-        InputError: Not XML, a DTD or an entity, too deep or too many elements.
+        InputError: Not XML, a DTD or an entity, too deep or too many elements or attributes.
     """
+    if body.count(b'"') + body.count(b"'") > _QUOTES_MAX:
+        raise malformed("the XML has too many attributes")
     parser = DefusedXMLParser(target=_XmlTarget(fold_keys=fold_keys), forbid_dtd=True)
     try:
         parser.feed(body)

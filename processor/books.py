@@ -105,6 +105,8 @@ class Books:
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     window: Window = field(default_factory=Window)
     state_topic_id: str = ""
+    siblings: int = 0
+    """Partitions of the topic when the group began with this one; 0 where an operator's tool set its first offset."""
     reset_at: int = 0
     """When an operator has reset the group (ms), since which these books count; 0 where nobody has."""
 
@@ -136,6 +138,7 @@ def encode_books(books: Books) -> str:
             "state": books.state_topic_id,
             "records": books.records,
             "events": books.events,
+            "siblings": books.siblings,
             **{outcome: count for outcome, count in books.outcomes.items() if count},
             "window": [window.filled, window.dead, window.run, *window.buckets],
             **({"reset": books.reset_at} if books.reset_at else {}),
@@ -157,6 +160,7 @@ def decode_books(metadata: str | None) -> Books | None:
             outcomes={outcome: int(fields.get(outcome, 0)) for outcome in Outcome},
             window=Window(tuple(buckets), filled, dead, run),
             state_topic_id=str(fields["state"]),
+            siblings=int(fields.get("siblings", 0)),
             reset_at=int(fields.get("reset", 0)),
         )
     except (ValueError, KeyError, TypeError):

@@ -105,6 +105,11 @@ class Restore:
         span = (self.end or 0) - self.start
         return 1.0 if span <= 0 else min(1.0, (self.store.offset - self.start) / span)
 
+    @property
+    def left(self) -> int:
+        """Offsets that it has still to read; 0 where it has no end."""
+        return max(0, (self.end or 0) - self.store.offset)
+
 
 class ChangelogReader:
     """Fills stores from their changelog partitions, read_committed, a bounded chunk for each step.
@@ -118,6 +123,7 @@ class ChangelogReader:
         topic: str,
         rebuild: Callable[[int, str], StatePartition],
         make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
+        on_error: Callable[[], object] = lambda: None,
     ) -> None:
         """Keep what is needed; the client is made when there is something to read.
 
@@ -126,8 +132,10 @@ class ChangelogReader:
             topic: The changelog.
             rebuild: Sets a partition's store aside, saying why, and returns an empty one.
             make_consumer: Makes the client, so that a simulation can bring its own.
+            on_error: Told of each error that came in place of records.
         """
         self._config = dict(config)
+        self._on_error_seen = on_error
         self._make_consumer = make_consumer
         self._client: Consumer | None = None
         self._topic = topic
@@ -182,10 +190,19 @@ class ChangelogReader:
                     complete.append(partition)
             else:
                 chunks.pop(partition, None)
+                self._on_error_seen()
                 self._on_error(partition, error)
         for partition, messages in chunks.items():
             self._take(partition, messages, None)
         return complete
+
+    def serve(self) -> None:
+        """Let a client with nothing to read hand over what it has to tell; it waits for nothing.
+
+        Without this its statistics would pile up in memory between two restores.
+        """
+        if self._client is not None and not self._restores:
+            self._client.consume(1, 0.0)
 
     def close(self) -> None:
         """Close the client."""

@@ -41,6 +41,30 @@ class DeadLetterReason(StrEnum):
     """The broker refused the transaction that held this record, down to the record alone."""
 
 
+class AbortCause(StrEnum):
+    """Why a transaction was aborted, or a batch went back before one began; the batch is tried again.
+
+    One closed list: the word, behind `aborted_`, is the metric's label.
+    """
+
+    STALE_MEMBER = "stale_member"
+    """The group had moved on: a rebalance met the batch, or the worker was in no group just then."""
+    UNAVAILABLE = "unavailable"
+    """A broker, a partition's leader or a coordinator was away, loading, or short of replicas."""
+    TIMEOUT = "timeout"
+    """Something was not answered within the transaction's budget."""
+    FENCED = "fenced"
+    """The coordinator had ended the transaction, which outlived `transaction.timeout_ms`; a new producer goes on."""
+    REGISTRY = "registry"
+    """The schema registry did not answer as it should."""
+    REFUSED = "refused"
+    """The broker refused a record of it as too large; the batch was taken apart."""
+    STORE = "store"
+    """A local store could not be trusted; it is rebuilt."""
+    TRANSIENT = "transient"
+    """Anything else that passes."""
+
+
 class ExitCode(IntEnum):
     """Documented exit codes of the command line."""
 
@@ -88,6 +112,10 @@ class DecodeError(InputError):
 
 class TransientError(ProcessorError):
     """Something outside is down for now: the batch is aborted, rewound and tried again."""
+
+    def __init__(self, message: str, cause: AbortCause = AbortCause.TRANSIENT) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class FatalError(ProcessorError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from processor.bodies import (
     BODY_BYTES_MAX,
+    NODES_MIN,
     BodyFormat,
     charset_of,
     decode,
@@ -89,8 +90,9 @@ class _Body:
             raise malformed(f"the body is longer than {BODY_BYTES_MAX} bytes")
         self._callback = callback
         self._charset = charset_of(callback.content_type) if callback.content_type else ""
-        self._known: dict[tuple[BodyFormat, bytes, bool], object] = {}
-        """Documents, None where the body does not look like the format, or why it is not what it looks like."""
+        self._known: dict[tuple[BodyFormat, int, bool], object] = {}
+        """Documents by format, length without the prefix, and folding, so that no two are of the same text; None where
+        the body does not look like the format, or why it is not what it looks like."""
 
     @property
     def attributes(self) -> Mapping[str, str]:
@@ -108,10 +110,13 @@ class _Body:
         Raises:
             InputError: It looks like this format and is not.
         """
-        key = (body_format, shape.prefix, shape.fold_keys)
+        body = self._bare.removeprefix(shape.prefix)
+        if body_format is BodyFormat.FORM and body.lstrip()[:1] == b"{":
+            body_format = BodyFormat.JSON  # Web frameworks hand a form over as an object, and edges pass that on.
+        key = (body_format, len(body), shape.fold_keys)
         if key not in self._known:
             try:
-                self._known[key] = self._parse(body_format, shape)
+                self._known[key] = self._parse(body_format, body, fold_keys=shape.fold_keys)
             except InputError as error:
                 self._known[key] = error
         document = self._known[key]
@@ -121,41 +126,61 @@ class _Body:
             _open(document, unwrap)
         return document
 
-    def _parse(self, body_format: BodyFormat, shape: Shape) -> object:
+    @cached_property
+    def _bare(self) -> bytes:
+        return self._callback.body.removeprefix(b"\xef\xbb\xbf").strip()
+
+    def _parse(self, body_format: BodyFormat, body: bytes, *, fold_keys: bool) -> object:
         """Look before parsing: the body's first character says more than its Content-Type, which may lie."""
-        body = self._callback.body.removeprefix(b"\xef\xbb\xbf").strip()
-        body = body.removeprefix(shape.prefix)
         first = body.lstrip()[:1]
         structured = first in (b"{", b"[", b"<")
-        if body_format is BodyFormat.FORM and first == b"{":
-            body_format = BodyFormat.JSON  # Web frameworks hand a form over as an object, and edges pass that on.
         match body_format:
             case BodyFormat.JSON if first in (b"{", b"["):
-                return parse_json(decode(body, self._charset), fold_keys=shape.fold_keys)
+                return parse_json(decode(body, self._charset), fold_keys=fold_keys)
             case BodyFormat.XML if first == b"<":
-                return parse_xml(body, fold_keys=shape.fold_keys)
+                return parse_xml(body, fold_keys=fold_keys)
             case BodyFormat.FORM if b"=" in body and not structured:
-                return parse_form_body(body, self._charset or "latin-1", fold_keys=shape.fold_keys)
+                return parse_form_body(body, self._charset or "latin-1", fold_keys=fold_keys)
             case BodyFormat.SMPP if not structured:
                 return parse_smpp(decode(body, self._charset or "latin-1"), self._callback.attributes)
             case BodyFormat.QUERY if self._callback.query:
-                return parse_form(self._callback.query.lstrip("?"), fold_keys=shape.fold_keys)
+                return parse_form(self._callback.query.lstrip("?"), fold_keys=fold_keys)
         return None
 
 
 def _open(document: object, unwrap: Unwrap) -> None:
-    """Put what a text inside the document holds in its place; one that is missing or open already is left alone."""
-    containers = [document]
+    """Put what a text inside the document holds in its place; one that is missing or open already is left alone.
+
+    In a list, an item whose text does not open becomes its error, and costs no other item.
+
+    Raises:
+        InputError: A text that stands in no list does not open, or there are too many.
+    """
+    found: list[tuple[object, tuple[list[object], int] | None]] = [(document, None)]
     for name in unwrap.at[:-1]:
-        inside = [found.get(name.removesuffix("[]")) for found in containers if isinstance(found, dict)]
-        lists = [one if isinstance(one, list) else [one] for one in inside]
-        containers = [item for items in lists for item in items]
-    for container in containers:
+        below: list[tuple[object, tuple[list[object], int] | None]] = []
+        for container, place in found:
+            inside = container.get(name.removesuffix("[]")) if isinstance(container, dict) else None
+            if isinstance(inside, list):
+                below += [(item, (inside, at)) for at, item in enumerate(inside)]
+            else:
+                below.append((inside, place))
+        found = below
+        if len(found) > ELEMENTS_MAX:
+            raise malformed(f"the callback holds more than {ELEMENTS_MAX} envelopes")
+    spare = NODES_MIN // max(len(found), 1)  # However many there are, together they may hold as much as one.
+    for container, place in found:
         if isinstance(container, dict) and isinstance(text := container.get(unwrap.at[-1]), str):
-            container[unwrap.at[-1]] = _decoded(text, unwrap)
+            try:
+                container[unwrap.at[-1]] = _decoded(text, unwrap, spare)
+            except InputError as error:
+                if place is None:
+                    raise
+                items, at = place
+                items[at] = error.with_traceback(None)
 
 
-def _decoded(text: str, unwrap: Unwrap) -> Any:  # noqa: ANN401  # whatever the text holds
+def _decoded(text: str, unwrap: Unwrap, spare: int) -> Any:  # noqa: ANN401  # whatever the text holds
     value: Any = text
     for decoding in unwrap.decodings:
         inner = decode(value) if isinstance(value, bytes) else value
@@ -165,7 +190,7 @@ def _decoded(text: str, unwrap: Unwrap) -> Any:  # noqa: ANN401  # whatever the 
             case "base64":
                 value = _base64(inner)
             case "json":
-                value = parse_json(inner)
+                value = parse_json(inner, spare=spare)
             case "form":
                 value = parse_form(inner)
             case _:
@@ -210,7 +235,9 @@ class _Reports:
             below: list[Levels] = []
             for levels in elements:
                 value = step(levels[0])
-                items = value if isinstance(value, list) else [] if value is None else [value]
+                items = value if isinstance(value, list) else [value]
+                if value is None:  # An object may have nothing there; what is no object is a bad element itself.
+                    items = [] if isinstance(levels[0], dict) or len(levels) == 1 else [levels[0]]
                 if len(below) + len(items) > most:
                     raise malformed(f"the callback holds more than {most} elements")
                 below += [(item, *levels) for item in items]
@@ -218,6 +245,8 @@ class _Reports:
         return elements
 
     def _report(self, levels: Levels) -> RawStatusEvent:
+        if isinstance(levels[0], InputError):
+            raise levels[0]
         facts, first = self._shape.facts, self._first
         recipient = first(facts["recipient"], levels)
         sender = first(facts["sender"], levels)

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from processor.errors import ProcessorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 CLASSIC: Final = "classic"
 CONSUMER: Final = "consumer"
@@ -48,6 +48,17 @@ def protocols_to_try(setting: str, admin_config: Mapping[str, Any], timeout_s: f
     if setting != "auto":
         return [setting]
     return [CONSUMER, CLASSIC] if brokers_have_it(admin_config, timeout_s) else [CLASSIC]
+
+
+def subscription(topics: Iterable[str], protocol: str) -> list[str]:
+    """Return what to subscribe to for these topics, of which expressions begin with ^, whatever the protocol.
+
+    A classic consumer searches names for an expression by itself; with KIP-848's protocol the broker does, and there
+    the expression has to match the whole name. The client looks at it first, and knows no `(?:`.
+    """
+    if protocol == CLASSIC:
+        return list(topics)
+    return [f"^.*({topic}).*$" if topic.startswith("^") else topic for topic in topics]
 
 
 def brokers_have_it(

@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.group_members import describe_group
-from processor.kafka_errors import describe, error_of, is_denied
-from processor.topic_reader import METADATA_S, Heard, silent_logger
+from processor.kafka_errors import Heard, describe, error_of, is_denied
+from processor.topic_reader import METADATA_S, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -170,6 +170,7 @@ class GroupReader:
         try:
             found = self.consumer.list_topics(timeout=METADATA_S).topics
         except KafkaException as exception:
+            self._heard.raise_refusal()
             why = self._heard.last or describe(error_of(exception))
             raise TransientError(
                 f"no broker answers ({why}); see kafka.bootstrap.servers and kafka.security.*"

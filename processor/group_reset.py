@@ -11,6 +11,7 @@ starts meanwhile waits for its partitions until this member has left, or has tak
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -97,7 +98,8 @@ class GroupReset:
         """
         facts = self._facts()
         rekeyed = self._settings.topics.rekeyed
-        all_offsets = self._reader.committed(dict.fromkeys([*self._reader.all_partitions(), *facts.inputs]))
+        partitions = [*dict.fromkeys([*self._reader.all_partitions(), *facts.inputs])]
+        all_offsets = self._reader.committed(partitions)
         committed = {key: tp.offset for key, tp in all_offsets.items()}
         raw = [key for key in facts.inputs if key[0] != rekeyed]
         ranges = self._reader.ranges(raw)
@@ -115,6 +117,7 @@ class GroupReset:
                 for (topic, number), at in sorted(committed.items())
                 if (topic, number) not in set(facts.inputs)
             ),
+            counts=Counter(topic for topic, _ in partitions),
         )
 
     def join(self) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.errors import ExitCode, FatalError
+from processor.errors import AbortCause, ExitCode, FatalError
 
 _DENIED: Final = frozenset(
     {
@@ -21,13 +21,50 @@ _FENCED: Final = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001  # its own name
 )
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_CAUSES: Final = {
+    AbortCause.STALE_MEMBER: (
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.STALE_MEMBER_EPOCH,
+    ),
+    AbortCause.TIMEOUT: (
+        KafkaError._TIMED_OUT,  # noqa: SLF001  # its own name, as below
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+    ),
+    AbortCause.UNAVAILABLE: (
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+    ),
+    AbortCause.FENCED: tuple(_FENCED),
+    AbortCause.REFUSED: tuple(_TOO_LARGE),
+}
+_CAUSE_BY_CODE: Final = {code: cause for cause, codes in _CAUSES.items() for code in codes}
 
 
 class DeniedError(FatalError):
-    """The broker denies an access; the message says what was being done, and how it was refused."""
+    """The broker denies an access; it says what was being done, and how it was refused."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, ExitCode.NOT_PERMITTED)
+    def __init__(self, doing: str) -> None:
+        super().__init__(f"not permitted while {doing}", ExitCode.NOT_PERMITTED)
+        self.doing = doing
 
 
 class Kind(Enum):
@@ -51,14 +88,25 @@ def error_of(exception: KafkaException) -> KafkaError:
 
 
 def classify(error: KafkaError) -> Kind:
-    """Sort an error of a transactional call; one without any flag counts as fatal, as librdkafka's manual says."""
+    """Sort an error of a transactional call; one without any flag counts as fatal, as librdkafka's manual says.
+
+    A size is the exception: the client itself refuses a record that is too large for it without any flag, and such a
+    record was never sent.
+    """
     if error.fatal():
         return Kind.FATAL
+    if error.code() in _TOO_LARGE:
+        return Kind.TOO_LARGE
     if error.txn_requires_abort():
-        return Kind.TOO_LARGE if error.code() in _TOO_LARGE else Kind.ABORT
+        return Kind.ABORT
     if error.retriable():
         return Kind.RETRY
     return Kind.FATAL
+
+
+def abort_cause(error: KafkaError) -> AbortCause:
+    """Sort an error that a batch went back for."""
+    return _CAUSE_BY_CODE.get(error.code(), AbortCause.TRANSIENT)
 
 
 def is_denied(error: KafkaError) -> bool:
@@ -119,3 +167,39 @@ def fenced(doing: str, error: KafkaError, transactional_id: str, *, outlived: bo
         "then start again: it continues from what is committed"
     )
     return FatalError(f"fenced while {doing} ({describe(error)}): {why}", ExitCode.UNKNOWN_OUTCOME)
+
+
+class Heard:
+    """Remembers what a client complained of between calls, for the one line that says why nobody answers."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._refusal: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take one complaint; librdkafka's callback."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  # so librdkafka's own codes are named
+            return
+        self.last = describe(error)
+        if error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL}:  # noqa: SLF001
+            self._refusal = error
+
+    def raise_refusal(self) -> None:
+        """Tell that no patience will help.
+
+        Raises:
+            FatalError: The broker refused the login, or its certificate cannot be trusted.
+        """
+        if self._refusal is None:
+            return
+        why = describe(self._refusal)
+        if self._refusal.code() == KafkaError._SSL:  # noqa: SLF001
+            raise FatalError(
+                f'no TLS with the broker ({why}); see kafka."ssl.ca.location", the host names in '
+                'kafka."bootstrap.servers", and the certificates',
+                ExitCode.UNAVAILABLE,
+            )
+        raise FatalError(
+            f'the broker refuses the login ({why}); see kafka."security.protocol" and kafka."sasl.*"',
+            ExitCode.NOT_PERMITTED,
+        )

@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from processor.books import decode_books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, error_of, is_denied, is_end
+from processor.kafka_errors import Heard, describe, error_of, is_denied, is_end
 from processor.ledger import Account, Ledger, forwarding_of
-from processor.topic_reader import METADATA_S, Heard, partitions_of, silent_logger
+from processor.topic_reader import METADATA_S, partitions_of, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

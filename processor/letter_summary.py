@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.errors import DecodeError, InputError
 from processor.headers import ERRORS_INDEX, ERRORS_REASON, ERRORS_STAGE, headers_of
-from processor.logs import masked, printable
+from processor.logs import printable
 from processor.model import RawCallback, RawStatusEvent
+from processor.privacy import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 import structlog
+
+from processor.privacy import masked
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 VALUE_CHARS_MAX: Final = 256
 TRACEBACK_CHARS_MAX: Final = 16_384
-_PHONE: Final = re.compile(r"(?<![A-Za-z0-9.])\+?\(?\d(?:[ ()-]{0,2}\d){6,17}(?![A-Za-z0-9])")
-"""E.164 has at most 15 digits; national forms have separators. Seven digits and fewer are no number to call."""
+_CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
+"""What the schema registry's client sends its requests with; a line for each would let records fill the log."""
 _KEPT: Final = frozenset({"level", "timestamp", "logger"})
 
 
@@ -35,11 +36,6 @@ def printable(text: str, chars_max: int = VALUE_CHARS_MAX) -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
-
-
-def masked(text: str) -> str:
-    """Return text without what looks like a phone number; two digits stay, to tell one from another."""
-    return _PHONE.sub(lambda match: f"***{match[0][-2:]}", text)
 
 
 def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
@@ -84,6 +80,8 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.errors import DecodeError, InputError
 from processor.headers import element_to_replay
-from processor.logs import masked, printable
+from processor.logs import printable
 from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, StatusEvent
+from processor.privacy import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

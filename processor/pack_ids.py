@@ -22,7 +22,7 @@ _PLAIN_MAX: Final = 256
 _CONTROL: Final = re.compile(r"[\0-\x1f]")
 _PUNCTUATION: Final = re.compile(r"[\s()+.\-]")
 _DECIMAL: Final = re.compile(r"[0-9]{1,40}")
-_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{1,40}")
+_HEXADECIMAL: Final = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{1,40})")
 PARTS_MAX: Final = 255  # SMS counts parts in one byte.
 RADIXES: Final = ("hex-to-decimal", "decimal-to-hex")
 
@@ -93,15 +93,22 @@ class IdRules:
             number = match["part"] or ""
             if number.isdecimal() and len(number) <= 3 and 1 <= int(number) <= PARTS_MAX and match["id"]:
                 message_id, part = match["id"], int(number)
-        if self.radix == "hex-to-decimal" and _HEXADECIMAL.fullmatch(message_id):
-            message_id = str(int(message_id, 16))
-        elif self.radix == "decimal-to-hex" and _DECIMAL.fullmatch(message_id):
-            message_id = f"{int(message_id):x}"
+        if self.radix:
+            message_id = self._in_radix(message_id)
         if self.strip_zeros:
             message_id = message_id.lstrip("0") or message_id[:1]
         if self.case:
             message_id = message_id.lower() if self.case == "lower" else message_id.upper()
         return message_id, part
+
+    def _in_radix(self, message_id: str) -> str:
+        """Turn a number into the other spelling; what is no number stays, and 0x says that it is hexadecimal."""
+        number = _HEXADECIMAL.fullmatch(message_id)
+        if number is None:
+            return message_id
+        if self.radix == "hex-to-decimal":
+            return str(int(number[1], 16))
+        return f"{int(message_id):x}" if _DECIMAL.fullmatch(message_id) else number[1]
 
     def chain_of(self, report: RawStatusEvent, channel: str, key: bytes) -> str:
         """Join what the pack adds to the id; empty where a report has none of it.

@@ -24,6 +24,7 @@ class PackReload:
         self._pipeline = pipeline
         self._telemetry = telemetry
         self._asked = False
+        telemetry.packs_in_force(len(pipeline.packs.carriers))
 
     def ask(self) -> None:
         """Have the packs read anew at the next step; safe to call from a signal handler."""
@@ -45,4 +46,5 @@ class PackReload:
             return
         self._pipeline.packs = packs
         self._telemetry.packs_reloaded("loaded")
+        self._telemetry.packs_in_force(len(packs.carriers))
         _log.info("carrier packs are loaded anew", carriers=len(packs.carriers), changed=self._source.changed)

@@ -39,13 +39,20 @@ def ways(pack: Pack, channel: Channel) -> dict[Status, Ways]:
 
 def ignored(pack: Pack, channel: Channel) -> list[str]:
     """List the words that are no delivery statuses."""
-    return sorted(word for word, row in _words(pack.channels[channel], "statuses").items() if row.status is None)
+    words = _words(pack.channels[channel], "statuses")
+    return sorted(as_written(word, row) for word, row in words.items() if row.status is None)
 
 
 def never(pack: Pack, channel: Channel) -> list[Status]:
     """List the channel's statuses that no row gives, and no parts."""
     given = ways(pack, channel).keys() | {*FROM_PARTS}
     return [status for status in Status if status in CHANNEL_STATUSES[channel] and status not in given]
+
+
+def as_written(word: str, row: Row) -> str:
+    """Give the spelling of the pack, where the table is keyed by a folded one."""
+    written = row.rule.split(".", 1)[-1]
+    return written if " + " not in word and written else word
 
 
 def _words(rules: Rules, table: str) -> dict[str, Row]:
@@ -57,11 +64,5 @@ def _by_status(rows: Mapping[str, Row]) -> dict[Status, list[str]]:
     found: dict[Status, list[str]] = {}
     for word, row in rows.items():
         if row.status is not None:
-            found.setdefault(row.status, []).append(_as_written(word, row))
+            found.setdefault(row.status, []).append(as_written(word, row))
     return found
-
-
-def _as_written(word: str, row: Row) -> str:
-    """Give the spelling of the pack, where the table is keyed by a folded one."""
-    written = row.rule.split(".", 1)[-1]
-    return written if " + " not in word and written else word

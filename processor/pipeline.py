@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from processor.codec import Decoder
-    from processor.model import MessageState, Record
+    from processor.model import MessageState, Record, StatusChange
     from processor.outbox import Outbox, States
     from processor.packs import Packs
 
@@ -64,6 +64,8 @@ class Pipeline:
     replies_max: int = REPLIES_MAX
     observe: Observer | None = None
     """Told of each reduced event what became of it; for people who look, the worker leaves it out."""
+    recipients: Callable[[StatusChange], StatusChange] | None = None
+    """Hides the recipient in a change (`processor.privacy`); None where it is kept."""
 
     def process_raw(
         self, topic: str, partition: int, records: Sequence[Record], states: States | None, outbox: Outbox
@@ -118,6 +120,7 @@ class _Run:
         "_outcomes",
         "_partition",
         "_pipeline",
+        "_recipients",
         "_replies_max",
         "_retention_ms",
         "_states",
@@ -130,6 +133,7 @@ class _Run:
         self._pipeline = pipeline
         self._interpret = pipeline.packs.interpret
         self._observe = pipeline.observe
+        self._recipients = pipeline.recipients
         self._replies_max = pipeline.replies_max
         self._retention_ms = pipeline.retention_ms
         self._topic = topic
@@ -224,7 +228,8 @@ class _Run:
         self._states.put(event[0], after)
         if suppressed is None:
             source = origin or Source(self._topic, self._partition, record.offset() or 0, index)
-            self._changes.append(change_of(event, state, after, source))
+            change = change_of(event, state, after, source)
+            self._changes.append(change if self._recipients is None else self._recipients(change))
             self._count(carrier, Outcome.PUBLISHED)
 
     def _not_mapped(self, record: Record, report: RawStatusEvent, index: int, error: InputError) -> None:

@@ -15,13 +15,25 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 import processor
 from processor.bounded import Bounded
 from processor.changelog import appended_ms
-from processor.errors import ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, ExitCode, FatalError, TransientError
 from processor.headers import (
+    ERRORS_KEY_BYTES,
+    ERRORS_KEY_SHA256,
     ERRORS_VALUE_BYTES,
     ERRORS_VALUE_SHA256,
     dead_letter_headers,
 )
-from processor.kafka_errors import Kind, classify, describe, error_of, fatal, fenced, is_denied, is_fenced
+from processor.kafka_errors import (
+    Kind,
+    abort_cause,
+    classify,
+    describe,
+    error_of,
+    fatal,
+    fenced,
+    is_denied,
+    is_fenced,
+)
 from processor.producing import forward_record, produce, produce_batch
 
 if TYPE_CHECKING:
@@ -38,12 +50,21 @@ _CALL_S: Final = 1.0
 """Longest single blocking call: they do not see signals."""
 _SLOW_S: Final = 3.0
 """From then on records are waited for aloud."""
+_LATE_S: Final = 2.0
+"""The client looks only once a second whether a record's time is over, which ends with the budget or just after it."""
 _RECORD_OVERHEAD_BYTES: Final = 512
 """Room for a record batch's own header and varints, when a size is held against a topic's limit."""
+_RECORD_BYTES_MAX: Final = 1_000_000
+"""Largest record that the client itself takes, where message.max.bytes says nothing else: librdkafka's default."""
+_CUT_HEADERS_BYTES: Final = 256
+"""Room for the headers that tell of a cut key or value."""
 
 
 class RecordsRefusedError(TransientError):
     """The broker refuses something in this batch for good: the batch must be taken apart."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, AbortCause.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,9 @@ class Publisher:
         self._on_wait = on_wait
         self._doubt = DoubtfulConnection()
         self._producer: Producer | None = None
+        self._letter_bytes_max = min(
+            topics.dead_letter_bytes_max, int(self._config.get("message.max.bytes", _RECORD_BYTES_MAX))
+        )
         self._bounded = Bounded()
         self._initialised = False
         self._commit_asked = False
@@ -161,7 +185,7 @@ class Publisher:
                 if classify(error) is not Kind.RETRY:
                     raise fatal("starting the transactional producer", error) from exception
                 if time.monotonic() > deadline:
-                    raise TransientError(describe(error)) from exception
+                    raise TransientError(describe(error), abort_cause(error)) from exception
                 self._on_wait("to name a transaction coordinator")
             else:
                 producer.poll(0)
@@ -216,6 +240,14 @@ class Publisher:
         producer.poll(0)
         return self._reached
 
+    def serve(self) -> None:
+        """Let the client hand over what it has to tell, between two transactions; it waits for nothing.
+
+        Without this its statistics would pile up in memory for as long as there is nothing to publish.
+        """
+        if self._producer is not None:
+            self._producer.poll(0)
+
     def close(self) -> None:
         """Close the client; an open transaction is left to its timeout or to the next start.
 
@@ -253,13 +285,11 @@ class Publisher:
 
     def _letter_record(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
         headers = dead_letter_headers(letter, processor.__version__)
-        key, value = letter.record.key(), letter.record.value()
-        room = self._topics.dead_letter_bytes_max - _RECORD_OVERHEAD_BYTES - len(key or b"")
+        room = self._letter_bytes_max - _RECORD_OVERHEAD_BYTES - _CUT_HEADERS_BYTES
         room -= sum(len(name) + len(text or b"") + 8 for name, text in headers)
-        if value is not None and len(value) > room:
-            headers.append((ERRORS_VALUE_BYTES, str(len(value)).encode()))
-            headers.append((ERRORS_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))
-            value = value[: max(0, room - 128)]
+        # A key that is most of it leaves half to the value.
+        key = _cut(letter.record.key(), room // 2, (ERRORS_KEY_BYTES, ERRORS_KEY_SHA256), headers)
+        value = _cut(letter.record.value(), room - len(key or b""), (ERRORS_VALUE_BYTES, ERRORS_VALUE_SHA256), headers)
         return key, value, headers
 
     def _on_error(self, _: KafkaError) -> None:
@@ -277,11 +307,16 @@ class Publisher:
             self._reached[partition] = Reached(offset + 1, appended_ms(message))
 
     def _flush(self, producer: Producer, deadline: float) -> None:
+        """Wait until the brokers have every record, or refuse it: the next call then tells why.
+
+        Raises:
+            KafkaException: Some are on their way even after their time; offsets may not be sent before them.
+        """
         while producer.flush(_CALL_S):
             now = time.monotonic()
-            if now > deadline:
-                # Let the next call tell why: it fails with the reason that keeps the records in the queue.
-                return
+            if now > deadline + _LATE_S:
+                code = KafkaError._TIMED_OUT  # noqa: SLF001  # so librdkafka's own codes are named
+                raise KafkaException(KafkaError(code, "the brokers did not take the records", False, False, True))
             if deadline - now < self._budget_s - _SLOW_S:
                 self._on_wait("to take records")
 
@@ -308,7 +343,7 @@ class Publisher:
         if not self._bounded.call(send, within_s, wait):
             # The next producer of this id ends the transaction, and fences whatever the call still does.
             self._producer, self._initialised = None, False
-            raise TransientError("the group's coordinator did not take the offsets in time")
+            raise TransientError("the group's coordinator did not take the offsets in time", AbortCause.TIMEOUT)
 
     def _commit(self, producer: Producer) -> None:
         """Ask for the commit until it is answered, however long that takes: before that the outcome is unknown."""
@@ -339,7 +374,7 @@ class Publisher:
             raise fatal("publishing a batch", error) from cause
         if kind is Kind.TOO_LARGE:
             raise RecordsRefusedError(describe(error)) from cause
-        raise TransientError(describe(error)) from cause
+        raise TransientError(describe(error), abort_cause(error)) from cause
 
     def _lost(self, doing: str, cause: KafkaException, age_s: float) -> NoReturn:
         """Tell what a fatal error means.
@@ -354,7 +389,8 @@ class Publisher:
         outlived = age_s * 1000 >= int(self._config.get("transaction.timeout.ms", 60_000))
         if outlived and not self._commit_asked:
             self.close()
-            raise TransientError("the coordinator has aborted the transaction, which had outlived its time") from cause
+            why = "the coordinator has aborted the transaction, which had outlived its time"
+            raise TransientError(why, AbortCause.FENCED) from cause
         raise fenced(doing, error, str(self._config.get("transactional.id")), outlived=outlived) from cause
 
     def _abort(self, producer: Producer, age_s: float) -> None:
@@ -378,6 +414,16 @@ class Publisher:
                     raise fatal("aborting a transaction", error_of(exception)) from exception
                 self.close()
             return
+
+
+def _cut(field: bytes | None, room: int, names: tuple[str, str], headers: Headers) -> bytes | None:
+    """Return a key or value as far as there is room for it; where it is cut, headers tell its length and SHA-256."""
+    if field is None or len(field) <= room:
+        return field
+    bytes_name, sha256_name = names
+    headers.append((bytes_name, str(len(field)).encode()))
+    headers.append((sha256_name, hashlib.sha256(field).hexdigest().encode()))
+    return field[: max(0, room)]
 
 
 def _close(producer: Producer) -> None:

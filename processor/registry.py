@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
-from processor.errors import ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, ExitCode, FatalError, TransientError
 from processor.schemas import registry_prefix
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _DEFAULTS: Final[dict[str, object]] = {
-    # The client itself would wait for ever. Each wait of a request is as long at most; the worker tries again anyway.
-    "timeout": 5.0,
-    "max.retries": 1,
-    "retries.wait.ms": 200,
+    # The client itself would wait for ever. Each wait of a request is as long at most, and a worker that is asked to
+    # stop meanwhile still ends within five seconds. It tries again anyway, so the client need not.
+    "timeout": 3.0,
+    "max.retries": 0,
 }
 _DENIED: Final = frozenset({401, 403})
 _WORTH_A_RETRY: Final = frozenset({408, 429})
@@ -83,9 +83,9 @@ class Registry:
         except SchemaRegistryError as error:
             if _says_not_found(error):
                 return None
-            raise TransientError(f"{doing}: {self._answered(error)}") from None
+            raise _down(f"{doing}: {self._answered(error)}") from None
         if schema.schema_str is None:
-            raise TransientError(f"{doing}: the schema registry {self._where} answered without a schema")
+            raise _down(f"{doing}: the schema registry {self._where} answered without a schema")
         return schema.schema_str
 
     def register(self, subject: str, schema_json: str) -> int:
@@ -102,9 +102,9 @@ class Registry:
             status = error.http_status_code
             if 400 <= status < 500 and status not in _WORTH_A_RETRY:
                 raise FatalError(f"{doing}: {self._answered(error)}{_words(error)}") from None
-            raise TransientError(f"{doing}: {self._answered(error)}") from None
+            raise _down(f"{doing}: {self._answered(error)}") from None
         if not isinstance(schema_id, int):
-            raise TransientError(f"{doing}: the schema registry {self._where} answered without an id")
+            raise _down(f"{doing}: the schema registry {self._where} answered without an id")
         return schema_id
 
     def registered(self, subject: str, schema_json: str) -> int | None:
@@ -146,13 +146,15 @@ class Registry:
                 ) from None
             raise
         except Exception as error:  # noqa: BLE001  # errors of its HTTP, its tokens and its JSON come through as they are
-            raise TransientError(
-                f"{doing}: the schema registry {self._where} is not reachable ({_kind(error)})"
-            ) from None
+            raise _down(f"{doing}: the schema registry {self._where} is not reachable ({_kind(error)})") from None
 
     def _answered(self, error: SchemaRegistryError) -> str:
         hint = "; is it a schema registry's URL?" if error.http_status_code == 404 else ""
         return f"the schema registry {self._where} answered {error.http_status_code}{hint}"
+
+
+def _down(what: str) -> TransientError:
+    return TransientError(what, AbortCause.REGISTRY)
 
 
 def _says_not_found(error: SchemaRegistryError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from processor.books import Books, encode_books
@@ -50,8 +50,10 @@ class ResetPlan:
     raw: tuple[Move, ...]
     rekeyed: tuple[Move, ...]
     """Forwarded events that nobody has taken yet go with the state: what is read again is forwarded again."""
-    left: tuple[Move, ...] = field(default=())
+    left: tuple[Move, ...] = ()
     """Inputs that the settings no longer name: their offsets stay, their books begin anew as all others do."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Partitions of each topic now, by which one that is added later is known as such."""
 
     @property
     def read_again(self) -> int:
@@ -70,9 +72,12 @@ class ResetPlan:
 
     def offsets(self, now_ms: int) -> list[tuple[str, int, int, str]]:
         """Return what is committed: topic, partition, offset, and fresh books as its metadata."""
-        books = encode_books(Books(state_topic_id=self.state_topic_id, reset_at=now_ms))
+        fresh = Books(state_topic_id=self.state_topic_id, reset_at=now_ms)
         moves = (*self.raw, *self.rekeyed, *self.left)
-        return [(move.topic, move.partition, move.target, books) for move in moves]
+        return [
+            (move.topic, move.partition, move.target, encode_books(replace(fresh, siblings=self.counts[move.topic])))
+            for move in moves
+        ]
 
     def markers(self, now_ms: int, version: str) -> dict[int, list[tuple[bytes, bytes]]]:
         """Return the record of each changelog partition that voids everything before it; its value is for people."""

@@ -37,7 +37,7 @@ class RestoreReport:
         if not restores:
             self._end(now, records_restored)
             return
-        left = sum((restore.end or 0) - restore.store.offset for restore in restores.values())
+        left = sum(restore.left for restore in restores.values())
         if self._began is None:
             self._began, self._told_at, self._records_at_begin = now, now, records_restored
             if self._console.is_terminal:

@@ -9,19 +9,23 @@ import socket
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import structlog
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import start_http_server
 
 import processor
 from processor import topics
+from processor.access import worker_access
 from processor.assembly import ClientConfigs, Plan, worker
 from processor.books import DeadLetterLimit
 from processor.errors import ExitCode, FatalError, PackError, TransientError
-from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try
+from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try, subscription
+from processor.kafka_errors import Heard, describe, error_of
 from processor.pack_files import PackSource
+from processor.privacy import RecipientRule, Recipients
 from processor.publisher import OutputTopics
 from processor.registry import Registry
 from processor.schemas import registry_prefix, schema_text
@@ -34,7 +38,7 @@ from processor.settings import (
     standby_config,
     transactional_id,
 )
-from processor.telemetry import Telemetry
+from processor.telemetry import Telemetry, metrics_registry
 from processor.watchdog import MARGIN_S, Watchdog
 
 if TYPE_CHECKING:
@@ -64,9 +68,9 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
     """
     telemetry = Telemetry(processor.__version__)
     with ExitStack() as closing:
+        signals = closing.enter_context(_Signals())
         plan = make_plan(settings, telemetry, reset_state=reset_state)
         closing.enter_context(_pages(settings, telemetry))
-        signals = closing.enter_context(_Signals())
         first, *others = protocols_to_try(settings.group_protocol, plan.clients.admin)
         try:
             # What is tried is the real thing: the group's first answer tells.
@@ -92,17 +96,29 @@ def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
     limit_s = settings.transaction.max_poll_interval_ms / 1000 + MARGIN_S
     with Watchdog(limit_s) as watchdog, worker(replace(plan, beat=watchdog.beat)) as started:
         signals.tell(started)
-        started.subscribe(plan.raw)
+        protocol = CONSUMER if plan.incremental else CLASSIC
+        _subscribe(started, subscription(plan.raw, protocol))
         spare_the_collector()
         _log.info(
             "running",
             version=processor.__version__,
             group=settings.group,
-            group_protocol=CONSUMER if plan.incremental else CLASSIC,
+            group_protocol=protocol,
             partitions=plan.partitions,
         )
         started.run()
         _log.info("stopping: leaving the group")
+
+
+def _subscribe(started: Worker, topics: list[str]) -> None:
+    try:
+        started.subscribe(topics)
+    except KafkaException as exception:
+        raise FatalError(
+            f"topics.raw: the client takes no such expression ({describe(error_of(exception))}); what it knows is what "
+            "grep -E knows: no \\d, no (?:...), no look-ahead",
+            ExitCode.SETTINGS,
+        ) from exception
 
 
 def spare_the_collector() -> None:
@@ -132,10 +148,15 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         changelog=changelog_config(settings),
         standby=standby_config(settings),
     )
-    admin = AdminClient(dict(clients.admin))
-    cluster = _until_answered(lambda: topics.cluster_id(admin))
-    facts = _until_answered(lambda: _own_topics(settings, admin))
     names = settings.topics
+    heard = Heard()
+    listening: dict[str, Any] = dict(clients.admin)
+    listening["error_cb"] = heard
+    admin = AdminClient(listening)
+    access = worker_access(admin, names.raw, names, settings.group, transactional_id(settings))
+    with access.naming():
+        cluster = _until_answered(lambda: topics.cluster_id(admin), lambda: _listen(admin, heard))
+        facts = _until_answered(lambda: _own_topics(settings, admin), lambda: _listen(admin, heard))
     registry_settings = registry_config(settings)
     registry = Registry(registry_settings) if registry_settings is not None else None
     return Plan(
@@ -172,6 +193,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         reset_state=reset_state,
         registry=registry,
         change_frame=_change_frame(registry, names.changes),
+        recipients=_recipient_rule(settings),
         telemetry=telemetry,
     )
 
@@ -180,6 +202,12 @@ def pack_source(settings: Settings) -> PackSource:
     """Say where the packs are: the built-in ones and the user's own, which override them."""
     key = settings.identity_key.get_secret_value().encode() if settings.identity_key else b""
     return PackSource(settings.packs.directory, key)
+
+
+def _recipient_rule(settings: Settings) -> RecipientRule | None:
+    policy = Recipients(settings.privacy.recipients)
+    key = settings.privacy.key.get_secret_value().encode()
+    return None if policy is Recipients.KEEP else RecipientRule(policy, key)
 
 
 def load_packs(source: PackSource) -> Packs:
@@ -210,7 +238,7 @@ def _own_topics(settings: Settings, admin: AdminClient) -> dict[str, topics.Topi
             _log.warning(problem.text, topic=problem.topic)
     problems = [problem for problem in problems if problem.severity is topics.Severity.ERROR]
     if problems:
-        raise FatalError("topics are not as they must be:\n" + "\n".join(map(str, problems)), ExitCode.UNAVAILABLE)
+        raise FatalError("\n".join(f"{problem.topic}: {problem.text}" for problem in problems), ExitCode.UNAVAILABLE)
     return facts
 
 
@@ -233,17 +261,24 @@ def _change_frame(registry: Registry | None, topic: str) -> bytes | None:
     return registry_prefix(schema_id)
 
 
-def _until_answered(ask: Callable[[], T]) -> T:
+def _listen(admin: AdminClient, heard: Heard) -> None:
+    """Hear what the client complains of, which may be that it is refused."""
+    admin.poll(0)
+    heard.raise_refusal()
+
+
+def _until_answered(ask: Callable[[], T], on_silence: Callable[[], None] = lambda: None) -> T:
     """Ask until somebody answers: what is down for now is waited for.
 
     Raises:
-        FatalError: Nobody did in time.
+        FatalError: Nobody did in time, or `on_silence` knows that nobody will.
     """
     deadline = time.monotonic() + _ANSWER_WITHIN_S
     while True:
         try:
             return ask()
         except TransientError as error:
+            on_silence()
             if time.monotonic() > deadline:
                 raise FatalError(f"gave up after {_ANSWER_WITHIN_S:.0f} s: {error}", ExitCode.UNAVAILABLE) from error
             _log.warning("waiting", error=str(error))
@@ -256,11 +291,9 @@ def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
     if not settings.metrics.enabled:
         yield
         return
-    registry = CollectorRegistry()
-    registry.register(telemetry)
     host, port = settings.metrics.host, settings.metrics.port
     try:
-        server, thread = start_http_server(port, host, registry)
+        server, thread = start_http_server(port, host, metrics_registry(telemetry))
     except (OSError, socket.gaierror) as error:
         raise FatalError(
             f"metrics: cannot listen on {host}:{port} ({error.strerror}); set metrics.port to a free one, or 0 for any",
@@ -277,6 +310,9 @@ def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
 
 class _Signals:
     """Lets the first SIGTERM or SIGINT stop the worker in order, and a second one end the process at once.
+
+    Before there is a worker nothing is held that would need an order: it is in no group and no transaction is open, so
+    the first signal ends the process, whoever is waited for.
 
     SIGHUP has the worker read its carrier packs anew; one that comes before it turns is nothing new to it.
 
@@ -309,6 +345,7 @@ class _Signals:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._asked:
             os._exit(128 + number)
+        if self._worker is None:
+            os._exit(ExitCode.OK)
         self._asked = True
-        if self._worker is not None:
-            self._worker.stop()
+        self._worker.stop()

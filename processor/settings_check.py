@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import UnionType
 from typing import TYPE_CHECKING, Final, Literal, get_args, get_origin
 
@@ -28,8 +29,17 @@ _VALUES: Final = {
     "compression.type": "none, gzip, snappy, lz4, zstd",
     "broker.address.family": "any, v4, v6",
     "ssl.endpoint.identification.algorithm": "none, https",
+    "sasl.mechanism": "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
+    "sasl.mechanisms": "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
 }
 """What librdkafka takes where it does not say so itself."""
+_SASL: Final = {"security.protocol": "sasl_plaintext", "sasl.username": "-", "sasl.password": "-"}
+_COMPANY: Final = {"sasl.mechanism": _SASL, "sasl.mechanisms": _SASL}
+"""Keys that librdkafka looks at only beside others."""
+_SECURITY: Final = ("security.", "sasl.", "ssl.", "https.")
+_BROKER: Final = r"\s*(\w+://)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?\s*"
+_BROKERS: Final = re.compile(f"{_BROKER}(,{_BROKER})*")
+"""librdkafka takes any text for addresses and then waits for ever for an answer."""
 _CREATING: Final = "Failed to create"
 _KINDS: Final = {
     "int": "a whole number",
@@ -79,24 +89,25 @@ def _bounds(info: FieldInfo) -> str:
     most = next((rule.le for rule in info.metadata if isinstance(rule, annotated_types.Le)), None)
     if least is not None and most is not None:
         return f" from {least} to {most}"
-    return ""
+    return " that is not empty" if any(isinstance(rule, annotated_types.MinLen) for rule in info.metadata) else ""
 
 
 def kafka_problems(layer: Layer) -> list[str]:
     """Ask librdkafka itself what it thinks of the `kafka` table; nothing goes to the network."""
     given = {name.removeprefix("kafka."): value for name, value in layer.items() if free_table_of(name) == "kafka"}
-    problems = []
+    refused: dict[str, str] = {}
     for key, value in given.items():
         why = f"may not be set: {OWNED[key]}" if key in OWNED else _refusal(key, value.value)
         if why:
-            problems.append(f"kafka.{ascii(key)[1:-1]} ({value.origin}): {why}")
-    if problems:
-        return problems
-    together = {key: _plain(value.value) for key, value in given.items() if key not in _NOT_HERE}
+            refused[key] = f"kafka.{ascii(key)[1:-1]} ({value.origin}): {why}"
+    problems = list(refused.values())
+    if any(key.lower().startswith(_SECURITY) for key in refused):
+        return problems  # What the rest lacks then may be just what was meant there.
+    together = {key: _plain(value.value) for key, value in given.items() if key not in _NOT_HERE | refused.keys()}
     why = _probe(together)
-    if why is None:
-        return []
-    return [f"kafka: {_without_secrets(why, together)}"]
+    if why is not None:
+        problems.append(f"kafka: {_without_secrets(why, together)}")
+    return problems
 
 
 def _plain(value: object) -> object:
@@ -107,11 +118,18 @@ def _refusal(key: str, value: object) -> str | None:
     value = _plain(value)
     if not isinstance(value, str | int | float):
         return "must be a text, a number, true or false"
-    why = _probe({key: value})
-    if why is None or why.startswith(_CREATING):
+    if key == "bootstrap.servers":
+        return None if _BROKERS.fullmatch(str(value)) else "must be the host:port of one broker or more, with commas"
+    why = _probe({**_COMPANY.get(key, {}), key: value})
+    if why is None or (why.startswith(_CREATING) and key not in _COMPANY):
         return None
     if "No such" in why:
         return f"librdkafka has no such setting{suggestion(key, KNOWN_KEYS)}"
+    return _not_taken(key, value, why)
+
+
+def _not_taken(key: str, value: object, why: str) -> str:
+    """Say what a key takes, as far as that is known."""
     found = "" if is_secret(key) else f"{shown(f'kafka.{key}', value)} "
     if key in _VALUES:
         return f"{found}must be one of {_VALUES[key]}"

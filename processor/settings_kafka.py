@@ -20,6 +20,9 @@ _CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms"}
 _SILENT: Final = {"log_level": 0}
 """For clients beside the consumer and the producer: about a broker that is down they would only say the same."""
 
+PRODUCER_BYTES_MAX: Final = 100_000_000
+"""Largest record that the producer sends unless kafka."message.max.bytes" says otherwise: as much as a client reads."""
+
 Plain = str | int | float | bool
 DEFAULT_KAFKA: Final[dict[str, Plain | SecretStr]] = {"bootstrap.servers": "localhost:9092"}
 
@@ -56,6 +59,7 @@ OWNED: Final[dict[str, str]] = {
     "log.connection.close": "the worker sets it, it has to see lost connections",
     "log_level": "the worker sets it, it has to see lost connections; use log.level",
     "metadata.broker.list": "use bootstrap.servers",
+    "statistics.interval.ms": "use metrics.client_statistics_ms",
     "debug": "it logs what a record holds",
     "plugin.library.paths": "code from a path is not loaded",
 }
@@ -115,7 +119,6 @@ KNOWN_KEYS: Final = (
     "ssl.key.pem",
     "ssl.keystore.location",
     "ssl.keystore.password",
-    "statistics.interval.ms",
     *OWNED,
 )
 """Keys that people use, to say what was meant; librdkafka itself knows all of them and is asked."""
@@ -163,6 +166,10 @@ def _client_id(settings: Settings) -> dict[str, Plain]:
     return {"client.id": f"{settings.application}{number}"}
 
 
+def _statistics(settings: Settings) -> dict[str, Plain]:
+    return {"statistics.interval.ms": settings.metrics.client_statistics_ms}
+
+
 def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, Plain]:
     """Return the settings of the consumer of raw and rekeyed topics.
 
@@ -190,6 +197,7 @@ def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, P
         # Tells lag apart from the control records behind a transaction.
         "enable.partition.eof": True,
         "max.poll.interval.ms": settings.transaction.max_poll_interval_ms,
+        **_statistics(settings),
     }
 
 
@@ -203,6 +211,8 @@ def producer_config(settings: Settings) -> dict[str, Plain]:
         **_client_id(settings),
         "linger.ms": 5,
         "batch.size": 1_000_000,
+        # Topics say what is too large. The client's own limit is below theirs, so it would refuse what they take.
+        "message.max.bytes": PRODUCER_BYTES_MAX,
         "queue.buffering.max.messages": 2_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         **_without(settings, _CLASSIC_ONLY),
@@ -214,6 +224,7 @@ def producer_config(settings: Settings) -> dict[str, Plain]:
         # A lost connection is seen in the log only, and makes a new producer.
         "log.connection.close": True,
         "log_level": 6,
+        **_statistics(settings),
     }
 
 
@@ -240,6 +251,7 @@ def changelog_config(settings: Settings) -> dict[str, Plain]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
+        **_statistics(settings),
     }
 
 

@@ -38,8 +38,10 @@ _DURATION: Final = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d|w)")
 _UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_ADDRESS: Final = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?")
+_ADDRESS: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
+PRIVACY_KEY_CHARS_MIN: Final = 16
 _ISO8601: Final = TypeAdapter(timedelta)
+_STATISTICS_MIN_MS: Final = 1000
 _RETENTION_MAX: Final = timedelta(days=3650)
 
 
@@ -76,6 +78,10 @@ def _words(value: object) -> object:
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _topic(value: str) -> str:
     if not _TOPIC.fullmatch(value) or value in {".", ".."}:
         raise ValueError("must be a topic's name: letters, digits, '.', '_' and '-', at most 249")
@@ -100,13 +106,21 @@ def _word(value: str) -> str:
 
 def _address(value: str) -> str:
     if not _ADDRESS.fullmatch(value):
-        raise ValueError("must be an http:// or https:// address; user and password have settings of their own")
+        raise ValueError(
+            "must be an http:// or https:// address without a query; user and password have settings of their own"
+        )
     return value
 
 
 def _replicas(value: int) -> int:
     if value == 0:
         raise ValueError("must be at least 1, or -1 for the broker's default")
+    return value
+
+
+def _statistics_interval(value: int) -> int:
+    if 0 < value < _STATISTICS_MIN_MS:
+        raise ValueError("must be 0 for never, or from 1000 to 3600000")
     return value
 
 
@@ -133,7 +147,8 @@ class Topics(Table):
 
     raw: Annotated[list[RawTopic], BeforeValidator(_words), Field(min_length=1)] = Field(
         default=["carrier.status.raw"],
-        description="Topics to read; one that starts with ^ is a regular expression",
+        description="Topics to read; one that starts with ^ is a regular expression as grep -E knows them, searched "
+        "for in names",
     )
     changes: TopicName = Field(default="message.status.changes", description="Where status changes go")
     dead_letter: TopicName = Field(
@@ -222,7 +237,7 @@ class Limits(Table):
     record_bytes_max: int = Field(
         default=65_536, ge=1024, le=16_777_216, description="Largest raw record in bytes; a larger one is a dead letter"
     )
-    replies_max: int = Field(default=64, ge=1, le=1000, description="Most distinct replies of one message")
+    replies_max: int = Field(default=64, ge=1, le=255, description="Most distinct replies of one message")
 
 
 class Transaction(Table):
@@ -282,16 +297,41 @@ class Packs(Table):
     )
 
 
+class Privacy(Table):
+    """What goes out of people's numbers. Logs, metrics and pages never show one."""
+
+    recipients: Annotated[Literal["keep", "mask", "hash", "drop"], BeforeValidator(_lower)] = Field(
+        default="keep",
+        description="The recipient in a status change: keep it, mask all but two characters, hash it with "
+        "`privacy.key`, drop it; all but keep also mask numbers in error_text",
+    )
+    key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys the hash of recipients, at least 16 characters; with another key one number has another hash",
+    )
+
+    @model_validator(mode="after")
+    def _hash_has_a_key(self) -> Self:
+        if self.recipients == "hash" and len(self.key.get_secret_value()) < PRIVACY_KEY_CHARS_MIN:
+            raise ValueError(
+                f"privacy.key: must have at least {PRIVACY_KEY_CHARS_MIN} characters where privacy.recipients is hash: "
+                "without a key a number's hash is undone by trying all numbers"
+            )
+        return self
+
+
 class Metrics(Table):
     """The HTTP pages for metrics and health."""
 
     enabled: bool = Field(default=True, description="Whether the pages are served")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 in a container")
     port: int = Field(default=9464, ge=0, le=65_535, description="Port; 0 takes any free one")
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+    client_statistics_ms: Annotated[int, AfterValidator(_statistics_interval)] = Field(
+        default=5000,
+        ge=0,
+        le=3_600_000,
+        description="How often librdkafka's clients tell of themselves, in ms; 0 for never, else at least 1000",
+    )
 
 
 class Log(Table):
@@ -334,7 +374,9 @@ class Settings(BaseSettings):
         default=-1, ge=-1, le=100, description="Replicas of the topics that it creates; -1 is the broker's default"
     )
     start_offset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a raw partition without a committed offset starts"
+        default="earliest",
+        description="Where a raw partition without a committed offset starts; one that its topic gets later is read "
+        "from its first record",
     )
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
         default="auto",
@@ -358,6 +400,7 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Keys the hash of a recipient in a message's identity; fixed as long as state is kept",
     )
+    privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
     log: Log = Log()
     kafka: FreeTable = Field(

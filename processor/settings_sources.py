@@ -27,6 +27,8 @@ SHOWN_CHARS_MAX: Final = 80
 _KUBERNETES: Final = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)$")
 """Variables that Kubernetes sets for a Service whose name begins as the prefix does."""
 _USER_INFO: Final = re.compile(r"//.*@")
+_QUERY: Final = re.compile(r"(//[^?#]*)[?#].*")
+"""Both parts of a URL may hold a password or a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def shown(name: str, value: object) -> str:
     if holds_secret(name):
         return ""
     text = _USER_INFO.sub("//***@", ascii(value))
+    text = _QUERY.sub(r"\1?***'", text)
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
 
 

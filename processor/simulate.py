@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processor.errors import ExitCode, FatalError
-from processor.kafka_errors import describe, error_of, is_denied
+from processor.kafka_errors import Heard, describe, error_of, is_denied
 from processor.settings import admin_config
 from processor.simulator import Oracle, judge
-from processor.topic_reader import ChangesReader, Heard, partitions_of, silent_logger
+from processor.topic_reader import ChangesReader, partitions_of, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import Message
 
     from processor.model import StatusChange
     from processor.settings import Settings
@@ -28,6 +28,9 @@ _QUEUE_MESSAGES: Final = 100_000
 _PACE_RECORDS: Final = 50
 """Records between two looks at the clock."""
 _DELIVERY_S: Final = 60
+
+_WRONG_TIMES: Final = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
+"""What brokers say of times to come, by their version."""
 
 Progress = Callable[[int, int], None]
 """Told of records and events, as they are handed to the client."""
@@ -47,6 +50,8 @@ class Sent:
         if error is not None:
             self.failed += 1
             self.why = describe(error)
+            if error.code() in _WRONG_TIMES:
+                self.why += "; the broker may not take the times of this traffic, see --start-ms"
 
 
 def send(

@@ -79,6 +79,10 @@ class Standbys:
         """
         self._reader.step(0.0, _CHUNK_RECORDS)
 
+    def serve(self) -> None:
+        """Let the client hand over what it has to tell while there is nothing to follow."""
+        self._reader.serve()
+
     def close(self) -> None:
         """Close the client."""
         self._reader.close()

@@ -41,6 +41,7 @@ _BEHIND_IDENTITIES: Final = b"\xff"
 _STAMP: Final = Struct(">I")
 _BLOCK_CACHE_MB: Final = 8
 _WRITE_BUFFER_BYTES: Final = 8 << 20
+_SIZES: Final = ("rocksdb.total-sst-files-size", "rocksdb.size-all-mem-tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,10 @@ class StatePartition:
         """Return RocksDB's estimate of the number of messages known."""
         return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
 
+    def size(self) -> int:
+        """Return how many bytes RocksDB's table files have, and what is in memory for the next one (some 5 µs)."""
+        return sum(int(self._db.property_int_value(name) or 0) for name in _SIZES)
+
     def count(self) -> int:
         """Count the messages that are really there: slow, for tests and tools."""
         return sum(1 for key in self._db.keys() if key != _META_KEY)  # noqa: SIM118  # an Rdict is no dict
@@ -300,10 +305,21 @@ class StoreDoubtedError(ProcessorError):
 
 
 def set_aside(directory: Path) -> Path:
-    """Move a doubted store out of the way, replacing the one set aside before; return where it is now."""
+    """Move a doubted store out of the way, replacing the one set aside before; return where it is now.
+
+    Raises:
+        FatalError: The directory above does not allow it.
+    """
     aside = directory.with_name(directory.name + ".set-aside")
     shutil.rmtree(aside, ignore_errors=True)
-    directory.rename(aside)
+    try:
+        directory.rename(aside)
+    except OSError as error:
+        raise FatalError(
+            f"cannot move {directory} aside, whose state cannot be trusted: {error.strerror or error}; "
+            "delete it and start again, it is rebuilt from the changelog",
+            ExitCode.FAILED,
+        ) from error
     return aside
 
 

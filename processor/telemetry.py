@@ -8,70 +8,43 @@ any more. Labels come from closed lists: a carrier that no pack knows is `unknow
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
+import confluent_kafka
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from processor.logs import masked, printable
+from processor import metric_table as table
+from processor.client_statistics import ClientStatistics
+from processor.health import STALL_AFTER_S, stalled
+from processor.histogram import Histogram
+from processor.logs import printable
+from processor.metric import counter, gauge, histogram
+from processor.model import StatusChange
 from processor.outbox import Unmapped
+from processor.privacy import masked
+from processor.times import EARLIEST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.metrics_core import Metric as Family
 
+    from processor.errors import AbortCause
     from processor.outbox import Outbox
 
-SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-AGE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
 UNMAPPED_MAX: Final = 200
 """Distinct unmapped words that get labels of their own: they come from outside, and each is a time series."""
 _OTHER: Final = "other"
-RECORDS: Final = (1.0, 10.0, 100.0, 1000.0, 5000.0, 10000.0, 20000.0, 50000.0)
-
-
-class Histogram:
-    """A histogram that takes many observations at once."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = list(bounds)
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count `value`, `times` times."""
-        # A bucket holds what is less than or equal to its bound.
-        at = next((i for i, bound in enumerate(self._bounds) if value <= bound), len(self._bounds))
-        self._counts[at] += times
-        self._sum += value * times
-
-    def observe_sorted(self, values: Sequence[float]) -> None:
-        """Count many values, rising."""
-        below = 0
-        for at, bound in enumerate(self._bounds):
-            upto = bisect_right(values, bound)
-            self._counts[at] += upto - below
-            below = upto
-        self._counts[-1] += len(values) - below
-        self._sum += sum(values)
-
-    def family(self, name: str, documentation: str) -> HistogramMetricFamily:
-        """Return the samples."""
-        total = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip([*map(str, self._bounds), "+Inf"], self._counts, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum)
+_STEP: Final = itemgetter(StatusChange._fields.index("channel"), StatusChange._fields.index("status"))
+_OCCURRED_AT: Final = itemgetter(StatusChange._fields.index("occurred_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +56,11 @@ class InputView:
     running: bool
     """Whether it is being processed; one that waits for its state, or for a batch to go back, is not."""
     moved_at: float
-    """When its next offset last moved, or it had nothing left to process, or it came to this worker (s since the
+    """When its next offset last moved, or it had nothing left to process, or could be processed at all (s since the
     epoch)."""
+    oldest_at: float | None = None
+    """When the oldest record that is not processed came, as far as that is known (s since the epoch); None where there
+    is none, or nothing is known."""
 
 
 @dataclass(slots=True)
@@ -95,7 +71,10 @@ class PartitionView:
     """When the loop looked (s since the epoch); 0 before it ever did."""
     inputs: Mapping[tuple[str, int], InputView] = field(default_factory=dict)
     state_entries: Mapping[int, int] = field(default_factory=dict)
+    state_bytes: Mapping[int, int] = field(default_factory=dict)
     restore_share: Mapping[int, float] = field(default_factory=dict)
+    restore_left: Mapping[int, int] = field(default_factory=dict)
+    """Offsets of the changelog that a restore has still to read."""
     running: int = 0
     waiting: int = 0
     standbys: int = 0
@@ -112,30 +91,51 @@ class StoreCounts:
 
 
 class Telemetry(Collector):
-    """All counts of one worker."""
+    """All counts of one worker; the loop writes, whoever scrapes reads."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(
+        self, version: str, *, stall_after_s: float = STALL_AFTER_S, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Count nothing yet.
+
+        Args:
+            version: The program's, for `build_info`.
+            stall_after_s: How long a partition may stand still in front of records, in seconds.
+            clock: Seconds since the epoch, at a scrape.
+        """
         self._version = version
+        self._stall_after_s = stall_after_s
+        self._clock = clock
         self._lock = threading.Lock()
         self._records = 0
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._changes: Counter[tuple[str, str]] = Counter()
-        self._transactions: Counter[str] = Counter()
-        self._rebalances: Counter[str] = Counter()
+        self._transactions: Counter[str] = Counter(dict.fromkeys(table.RESULTS, 0))
+        self._rebalances: Counter[str] = Counter(dict.fromkeys(table.REBALANCES, 0))
         self._unmapped: Counter[Unmapped] = Counter()
         self._times_left_out: Counter[str] = Counter()
-        self._reloads: Counter[str] = Counter()
-        self._age = Histogram(AGE_SECONDS)
-        self._latency = Histogram(SECONDS)
-        self._transaction_seconds = Histogram(SECONDS)
-        self._batch_records = Histogram(RECORDS)
+        self._reloads: Counter[str] = Counter(dict.fromkeys(table.RELOADS, 0))
+        self._packs: int | None = None
+        self._delay = Histogram(table.END_TO_END.bounds)
+        self._age = Histogram(table.EVENT_AGE.bounds)
+        self._latency = Histogram(table.PROCESSING.bounds)
+        self._transaction_seconds = Histogram(table.TRANSACTION_SECONDS.bounds)
+        self._batch_records = Histogram(table.BATCH_RECORDS.bounds)
         self._stores = StoreCounts()
         self._producers = 0
         self.partitions = PartitionView()
+        self.clients = ClientStatistics()
 
     def committed(self, outbox: Outbox, *, consumed_at: float, began_at: float, now: float) -> None:
         """Count a committed batch; times are seconds since the epoch."""
-        ages = sorted(now - received / 1000 for received in outbox.received)
+        # All that costs something for each event is done in C, and outside of the lock.
+        now_ms = round(now * 1000)
+        received = sorted(outbox.received)
+        # Some edges' clocks are not set at all: they may not spoil the sum of everyone's ages.
+        del received[: bisect_left(received, EARLIEST_MS)]
+        changes = [*chain.from_iterable(outbox.changes.values())]
+        occurred = sorted(filter(None, map(_OCCURRED_AT, changes)))
+        steps = Counter(map(_STEP, changes))
         records = sum(tally.records for tally in outbox.tallies.values())
         with self._lock:
             self._records += records
@@ -144,19 +144,24 @@ class Telemetry(Collector):
                 self._times_left_out.update(tally.times_left_out)
                 for words, count in tally.unmapped.items():
                     self._unmapped[self._bounded(words)] += count
-            for changes in outbox.changes.values():
-                self._changes.update((change.channel, change.status) for change in changes)
-            self._age.observe_sorted(ages)
+            self._changes.update(steps)
+            self._age.observe_ages(received, now_ms)
+            self._delay.observe_ages(occurred, now_ms)
             self._latency.observe(max(0.0, now - consumed_at), records)
             self._transaction_seconds.observe(max(0.0, now - began_at))
             self._batch_records.observe(records)
-            self._transactions["committed"] += 1
+            self._transactions[table.COMMITTED] += 1
 
     def _bounded(self, words: Unmapped) -> Unmapped:
         """Give the labels to count unmapped words under: masked, and `other` once there are as many as may be."""
         told = Unmapped(words.carrier, *(printable(masked(word)) for word in words[1:]))
         known = told in self._unmapped or len(self._unmapped) < UNMAPPED_MAX
         return told if known else Unmapped(words.carrier, _OTHER, _OTHER, _OTHER)
+
+    def packs_in_force(self, carriers: int) -> None:
+        """Note how many carriers have a pack."""
+        with self._lock:
+            self._packs = carriers
 
     def packs_reloaded(self, result: str) -> None:
         """Count a reload of the carrier packs: `loaded` or `refused`."""
@@ -168,8 +173,8 @@ class Telemetry(Collector):
         with self._lock:
             return Counter(self._outcomes)
 
-    def aborted(self, cause: str) -> None:
-        """Count an aborted transaction; `cause` is from a closed list."""
+    def aborted(self, cause: AbortCause) -> None:
+        """Count an aborted transaction, or a batch that went back before one began."""
         with self._lock:
             self._transactions[f"aborted_{cause}"] += 1
 
@@ -185,128 +190,69 @@ class Telemetry(Collector):
             self._stores = stores
             self._producers = producers
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Make the samples of one scrape."""
         with self._lock:
-            yield from [*self._counters(), *self._histograms(), *self._gauges()]
+            found = [*self._counters(), *self._histograms(), *self._gauges()]
+        yield from found
+        yield from self.clients.collect()
 
-    def _counters(self) -> Iterable[Metric]:
-        yield _counter(
-            "status_processor_events",
-            "Events by carrier and outcome; the reason tells why one was ignored or dead-lettered.",
-            ("carrier", "outcome", "reason"),
-            self._outcomes.items(),
-        )
-        yield _counter(
-            "status_processor_changes",
-            "Status changes published, by channel and the status they lead to.",
-            ("channel", "status"),
-            self._changes.items(),
-        )
-        yield _counter(
-            "status_processor_transactions",
-            "Transactions by how they ended.",
-            ("result",),
-            (((result,), count) for result, count in self._transactions.items()),
-        )
-        yield _counter(
-            "status_processor_rebalances",
-            "Rebalance callbacks by kind.",
-            ("kind",),
-            (((kind,), count) for kind, count in self._rebalances.items()),
-        )
-        yield _counter(
-            "status_processor_unmapped_events",
-            "Dead-lettered events whose words no pack has a row for; `other` gathers what came after the first 200.",
-            Unmapped._fields,
-            self._unmapped.items(),
-        )
-        yield _counter(
-            "status_processor_times_left_out",
-            "Events whose time was no time or could not be true, by carrier; they count, without an occurred_at.",
-            ("carrier",),
-            (((carrier,), count) for carrier, count in self._times_left_out.items()),
-        )
-        yield _counter(
-            "status_processor_pack_reloads",
-            "Reloads of the carrier packs by how they ended.",
-            ("result",),
-            (((result,), count) for result, count in self._reloads.items()),
-        )
-        yield _counter("status_processor_records", "Records consumed and committed.", (), [((), self._records)])
-        for name, documentation, count in (
-            ("restored_records", "Changelog records read to restore state.", self._stores.restored),
-            ("standby_records", "Changelog records read for replicas of other workers' state.", self._stores.followed),
-            ("state_purged", "Entries of the local state deleted because they were too old.", self._stores.purged),
-            ("state_set_aside", "Local stores that could not be trusted and were rebuilt.", self._stores.set_aside),
-        ):
-            yield _counter(f"status_processor_{name}", documentation, (), [((), count)])
-        yield _counter(
-            "status_processor_producers_started",
-            "Transactional producers made: one at start, one after each doubtful connection.",
-            (),
-            [((), self._producers)],
-        )
+    def _counters(self) -> Iterable[Family]:
+        yield counter(table.EVENTS, sorted(self._outcomes.items()))
+        yield counter(table.CHANGES, sorted(self._changes.items()))
+        yield counter(table.RECORDS_CONSUMED, [((), self._records)])
+        yield counter(table.UNMAPPED, sorted(self._unmapped.items()))
+        yield counter(table.TIMES_LEFT_OUT, _by_word(self._times_left_out))
+        yield counter(table.PACK_RELOADS, _by_word(self._reloads))
+        yield counter(table.TRANSACTIONS, _by_word(self._transactions))
+        yield counter(table.REBALANCES_SEEN, _by_word(self._rebalances))
+        yield counter(table.PRODUCERS, [((), self._producers)])
+        yield counter(table.RESTORED, [((), self._stores.restored)])
+        yield counter(table.STANDBY_RECORDS, [((), self._stores.followed)])
+        yield counter(table.PURGED, [((), self._stores.purged)])
+        yield counter(table.SET_ASIDE, [((), self._stores.set_aside)])
 
-    def _histograms(self) -> Iterable[Metric]:
-        yield self._age.family(
-            "status_processor_event_age_seconds",
-            "From an event's receipt at the edge to the commit of what became of it.",
-        )
-        yield self._latency.family(
-            "status_processor_processing_seconds",
-            "From the end of the poll that returned a record to the commit of its batch.",
-        )
-        yield self._transaction_seconds.family(
-            "status_processor_transaction_seconds", "From the begin of a transaction to its commit."
-        )
-        yield self._batch_records.family("status_processor_batch_records", "Records in a committed batch.")
+    def _histograms(self) -> Iterable[Family]:
+        yield histogram(table.END_TO_END, self._delay)
+        yield histogram(table.EVENT_AGE, self._age)
+        yield histogram(table.PROCESSING, self._latency)
+        yield histogram(table.TRANSACTION_SECONDS, self._transaction_seconds)
+        yield histogram(table.BATCH_RECORDS, self._batch_records)
 
-    def _gauges(self) -> Iterable[Metric]:
-        view = self.partitions
-        yield _gauge(
-            "status_processor_consumer_lag_records",
-            "Records between the end of an assigned partition and the next one to process.",
-            ("topic", "partition"),
-            (((topic, str(number)), one.lag) for (topic, number), one in view.inputs.items() if one.lag is not None),
-        )
-        yield _gauge(
-            "status_processor_state_entries",
-            "Messages in the local state of a partition (RocksDB's estimate).",
-            ("partition",),
-            (((str(number),), count) for number, count in view.state_entries.items()),
-        )
-        yield _gauge(
-            "status_processor_restore_ratio",
-            "How far the restore of a partition is, from 0 to 1; gone when it is complete.",
-            ("partition",),
-            (((str(number),), share) for number, share in view.restore_share.items()),
-        )
-        yield _gauge(
-            "status_processor_assigned_partitions",
-            "Input partitions assigned, by whether they are being processed.",
-            ("state",),
-            [(("running",), view.running), (("waiting",), view.waiting)],
-        )
-        yield _gauge(
-            "status_processor_standby_partitions", "Partitions of which a replica is kept.", (), [((), view.standbys)]
-        )
-        yield InfoMetricFamily("status_processor_build", "The version that runs.", value={"version": self._version})
+    def _gauges(self) -> Iterable[Family]:
+        view, now = self.partitions, self._clock()
+        inputs = sorted(view.inputs.items())
+        yield gauge(table.LAG, [(key, one.lag) for key, one in inputs if one.lag is not None])
+        yield gauge(table.OLDEST, [(key, _age_of(one, now)) for key, one in inputs if one.lag is not None])
+        yield gauge(table.STALLED, [((), len(stalled(view.inputs, now, self._stall_after_s)))])
+        yield gauge(table.ASSIGNED, [(("running",), view.running), (("waiting",), view.waiting)])
+        yield gauge(table.STATE_ENTRIES, _by_partition(view.state_entries))
+        yield gauge(table.STATE_BYTES, _by_partition(view.state_bytes))
+        yield gauge(table.RESTORE_RATIO, _by_partition(view.restore_share))
+        yield gauge(table.RESTORE_REMAINING, _by_partition(view.restore_left))
+        yield gauge(table.STANDBYS, [((), view.standbys)])
+        yield gauge(table.PACKS_LOADED, [] if self._packs is None else [((), self._packs)])
+        versions = {"version": self._version, "librdkafka": confluent_kafka.libversion()[0]}
+        yield InfoMetricFamily(table.BUILD.family, table.BUILD.help, value=versions)
 
 
-def _counter(
-    name: str, documentation: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, documentation, labels=list(labels))
-    for key, value in sorted(values):
-        family.add_metric([str(part) for part in key], value)
-    return family
+def metrics_registry(telemetry: Telemetry) -> CollectorRegistry:
+    """Return all that a worker serves: its own metrics, and what prometheus_client tells of any process."""
+    registry = CollectorRegistry()
+    registry.register(telemetry)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
 
 
-def _gauge(
-    name: str, documentation: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, documentation, labels=list(labels))
-    for key, value in sorted(values):
-        family.add_metric(list(key), value)
-    return family
+def _by_word(counts: Mapping[str, int]) -> list[tuple[tuple[str], float]]:
+    return [((word,), count) for word, count in sorted(counts.items())]
+
+
+def _by_partition(values: Mapping[int, float]) -> list[tuple[tuple[int], float]]:
+    return [((number,), value) for number, value in sorted(values.items())]
+
+
+def _age_of(one: InputView, now: float) -> float:
+    """Return how old the oldest unprocessed record of an input is, in seconds; it rises between two views too."""
+    return 0.0 if one.oldest_at is None else max(0.0, now - one.oldest_at)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from processor.codec import decode_changes
 from processor.errors import ExitCode, FatalError, TransientError
-from processor.kafka_errors import describe, error_of, is_denied, is_end
+from processor.kafka_errors import Heard, describe, error_of, is_denied, is_end
 from processor.model import StatusChange
 
 if TYPE_CHECKING:
@@ -29,28 +29,17 @@ def silent_logger() -> logging.Logger:
     return logging.Logger("librdkafka.silent", logging.CRITICAL + 1)  # noqa: LOG001  # private, nobody configures it
 
 
-class Heard:
-    """Remembers the last thing that librdkafka complained of, for that one line."""
-
-    def __init__(self) -> None:
-        self.last = ""
-
-    def __call__(self, error: KafkaError) -> None:
-        """Take one complaint; librdkafka's callback."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  # so librdkafka's own codes are named
-            self.last = describe(error)
-
-
 def partitions_of(client: Consumer | Producer, topic: str, heard: Heard) -> list[int]:
     """Return the numbers of a topic's partitions.
 
     Raises:
         TransientError: No broker answers.
-        FatalError: The topic is missing, or may not be seen.
+        FatalError: The topic is missing, or may not be seen; login or certificate are refused.
     """
     try:
         found = client.list_topics(topic, timeout=METADATA_S).topics[topic]
     except KafkaException as exception:
+        heard.raise_refusal()
         why = heard.last or describe(error_of(exception))
         raise TransientError(f"no broker answers ({why}); see kafka.bootstrap.servers and kafka.security.*") from None
     error = found.error

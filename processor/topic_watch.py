@@ -1,7 +1,8 @@
-"""Looks from time to time whether the topics that a worker works with are still there.
+"""Looks from time to time whether the topics that a worker works with are still there, and as large as they were.
 
-A deleted topic shows otherwise only as records that time out, and a deleted input as nothing at all. The question is
-asked in the background; the loop only picks the answer up.
+A deleted topic shows otherwise only as records that time out, and a deleted input as nothing at all; a rekeyed topic
+that has grown, as a partition that waits for a state which is not there. The question is asked in the background; the
+loop only picks the answer up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from processor.errors import ExitCode, FatalError
 from processor.kafka_errors import error_of, is_unknown_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Future
 
     from confluent_kafka.admin import AdminClient, TopicDescription
@@ -38,6 +39,7 @@ class TopicWatch:
         own: Collection[str],
         raw: Collection[str],
         state_topic_id: tuple[str, str],
+        counts: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep what is needed.
@@ -47,12 +49,14 @@ class TopicWatch:
             own: Topics without which nothing can be published or known.
             raw: Raw topics by name.
             state_topic_id: The state topic's name, and the id that it had at the start.
+            counts: Number of partitions of those topics that must never have another.
             clock: Seconds that only rise.
         """
         self._admin = admin
         self._own = frozenset(own)
         self._raw = frozenset(raw)
         self._state, self._state_id = state_topic_id
+        self._counts = dict(counts or {})
         self._clock = clock
         self._due = clock() + _EVERY_S
         self._asked_at = clock()
@@ -68,7 +72,7 @@ class TopicWatch:
         """Ask, or pick up an answer; never waits.
 
         Raises:
-            FatalError: A topic without which the worker cannot work is gone, or was made anew.
+            FatalError: A topic without which the worker cannot work is gone, was made anew, or has grown.
         """
         now = self._clock()
         if self._answers is None:
@@ -92,6 +96,14 @@ class TopicWatch:
                 f"topic {name} was deleted and made anew while the worker ran: what is known of messages is gone; "
                 "restore it, or accept that messages begin again with --reset-state",
                 ExitCode.STATE_REFUSED,
+            )
+        count = self._counts.get(name)
+        if count is not None and len(found.partitions) != count:
+            raise FatalError(
+                f"topic {name} has {len(found.partitions)} partitions now, where it had {count}: changes, state and "
+                "rekeyed must have the same number for ever, or keys move and state with them. Make it anew with "
+                f"{count} partitions, or stop all workers and move to new topics and a new group",
+                ExitCode.UNAVAILABLE,
             )
         return False
 

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from processor.errors import ExitCode, FatalError, TransientError
+from processor.kafka_errors import DeniedError, error_of, is_denied
 from processor.kafka_errors import describe as describe_error
-from processor.kafka_errors import error_of, is_denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +28,8 @@ BATCH_BYTES_MAX: Final = 1_000_000
 """Largest record batch that the worker's producer makes. The broker holds max.message.bytes against whole batches."""
 _REPLICAS_SAFE: Final = 3
 """From so many on a partition may lose a broker and still have two replicas that hold everything."""
+_METADATA_S: Final = 3.0
+"""Longest single question for metadata: it does not see signals, and whoever asks asks again."""
 _CALL_S: Final = 15.0
 _ANSWER_S: Final = _CALL_S + 5
 """The client gives up by itself after `_CALL_S`, with a better word for it."""
@@ -237,7 +239,7 @@ def cluster_id(admin: AdminClient) -> str:
     """
     try:
         # The class leaves its type open.
-        found = cast("str | None", admin.list_topics(timeout=_CALL_S).cluster_id)
+        found = cast("str | None", admin.list_topics(timeout=_METADATA_S).cluster_id)
     except KafkaException as exception:
         raise _failed("describe the cluster", error_of(exception)) from exception
     if not found:
@@ -262,7 +264,9 @@ def check(
     specs = plan(names, partitions, state_retention_ms, raw)
     problems = [
         Problem(
-            Severity.ERROR, spec.name, f"missing; make it with `status-processor topics create` or: {command_for(spec)}"
+            Severity.ERROR,
+            spec.name,
+            "missing; make it with `status-processor topics create` or: " + command_for(spec, replication_factor),
         )
         for spec in specs
         if spec.name not in facts
@@ -380,7 +384,7 @@ def _answer(future: Future[T], doing: str) -> T:
 
 def _failed(doing: str, error: KafkaError) -> TransientError | FatalError:
     if is_denied(error):
-        return FatalError(f"not permitted to {doing} ({describe_error(error)})", ExitCode.NOT_PERMITTED)
+        return DeniedError(f"trying to {doing} ({describe_error(error)})")
     return _unreachable(doing, describe_error(error))
 
 

@@ -17,14 +17,15 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from processor.assignment import End
 from processor.books import encode_books
-from processor.errors import ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, ExitCode, FatalError, TransientError
 from processor.group_protocol import ProtocolRefusedError, is_refusal
 from processor.kafka_errors import DeniedError, describe, is_denied, is_end, is_out_of_range, is_position_lost
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
 from processor.seldom import Seldom
 from processor.store import StoreDoubtedError, encode_staged
-from processor.telemetry import InputView, PartitionView, StoreCounts
+from processor.telemetry import StoreCounts
+from processor.view import partition_view, went_back, went_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
     from processor.access import Access
-    from processor.assignment import Assignment, Input, Progress
+    from processor.assignment import Assignment, Input
     from processor.books import Books, DeadLetterLimit
     from processor.changelog import ChangelogReader
     from processor.pack_reload import PackReload
@@ -140,8 +141,8 @@ class Worker:
             self.assignment.rewind(jumped)
         self.assignment.step()
         self.topics.step()
-        if self.assignment.adopted:
-            self._adopt()
+        if self.assignment.unrecorded:
+            self._record_starts()
         self._tidy()
         self._view()
 
@@ -181,6 +182,7 @@ class Worker:
                 after = _next_offset(before) if before else progress.next_offset
                 progress.end = End(after, message.offset() or 0)
             return
+        self.telemetry.clients.fetch_failed("consumer")
         if is_position_lost(error) or is_out_of_range(error):
             self._on_position_lost(message, error)
             return
@@ -220,7 +222,7 @@ class Worker:
         try:
             self._transact(batch, consumed_at, condemned)
         except RecordsRefusedError as error:
-            self.telemetry.aborted("refused")
+            self.telemetry.aborted(error.cause)
             if condemned is None:
                 _log.warning("the broker refused the batch, taking it apart", error=str(error))
                 done = self._take_apart(batch, str(error), consumed_at)
@@ -228,17 +230,20 @@ class Worker:
                 self._seldom.warn("letter", "the broker refuses even the dead letter, it goes back", error=str(error))
                 done = False
         except TransientError as error:
-            self.telemetry.aborted("transient")
+            self.telemetry.aborted(error.cause)
             self.topics.doubt()
             self._seldom.warn("batch", "the batch goes back", error=str(error))
             done = False
         except StoreDoubtedError as doubt:
-            self.telemetry.aborted("store")
+            self.telemetry.aborted(AbortCause.STORE)
             self.assignment.rebuild(doubt)
             done = False
         else:
             return True
         if not done:
+            now = self.clock()
+            for key, records in batch.items():
+                went_back(self.assignment.inputs[key], records, now)
             self.assignment.rewind(list(batch))
             self.sleep(_CALM_AFTER_ABORT_S)
         return done
@@ -284,12 +289,14 @@ class Worker:
         staged = {number: encode_staged(store.staged) for number, store in ready.items() if store.staged}
         began_at = self.clock()
         reached = self.publisher.publish(outbox, staged, offsets, self._member())
+        now = self.clock()
         # What is committed stands, whatever becomes of a store now.
         for key, closed in books.items():
             progress = self.assignment.inputs[key]
             progress.books = closed
             progress.next_offset = _next_offset(batch[key])
-        self.telemetry.committed(outbox, consumed_at=consumed_at, began_at=began_at, now=self.clock())
+            went_through(progress, batch[key], now)
+        self.telemetry.committed(outbox, consumed_at=consumed_at, began_at=began_at, now=now)
         for number, records in staged.items():
             try:
                 ready[number].apply(records, *reached[number])
@@ -319,12 +326,12 @@ class Worker:
         """Return group metadata taken just now: member epochs move without a callback."""
         metadata = self.consumer.consumer_group_metadata()
         if not names_member(metadata):
-            raise TransientError("the consumer is in no group just now")
+            raise TransientError("the consumer is in no group just now", AbortCause.STALE_MEMBER)
         return metadata
 
-    def _adopt(self) -> None:
-        """Commit the books of inputs that follow a new changelog now, so that the next start asks for no flag."""
-        inputs = {key: self.assignment.inputs[key] for key in self.assignment.adopted}
+    def _record_starts(self) -> None:
+        """Commit where inputs begin that no committed offset says it of, with the changelog that they go with."""
+        inputs = {key: self.assignment.inputs[key] for key in self.assignment.unrecorded}
         offsets = [
             TopicPartition(topic, number, progress.next_offset or 0, encode_books(progress.books))
             for (topic, number), progress in inputs.items()
@@ -332,10 +339,10 @@ class Worker:
         try:
             self.publisher.publish(Outbox(), {}, offsets, self._member())
         except TransientError as error:
-            _log.warning("the new changelog is taken over later", error=str(error))
+            self._seldom.warn("starts", "where inputs begin is committed later", error=str(error))
             return
-        self.assignment.adopted.clear()
-        _log.info("took over the new changelog", partitions=len(inputs))
+        self.assignment.unrecorded.clear()
+        _log.info("committed where inputs begin", partitions=len(inputs))
 
     def _tidy(self) -> None:
         try:
@@ -348,17 +355,7 @@ class Worker:
         if 0 <= now - self._viewed_at < _VIEW_EVERY_S:  # A clock that was set back must not stop it.
             return
         self._viewed_at = now
-        inputs = {key: self._view_of(key, progress, now) for key, progress in self.assignment.inputs.items()}
-        running = sum(one.running for one in inputs.values())
-        view = PartitionView(
-            seen_at=now,
-            inputs=inputs,
-            state_entries={number: store.entries() for number, store in self.assignment.ready.items()},
-            restore_share={number: restore.share for number, restore in self.reader.restores.items()},
-            running=running,
-            waiting=len(inputs) - running,
-            standbys=len(self.assignment.standbys.followed),
-        )
+        view = partition_view(self.consumer, self.assignment, self.reader, now)
         self.report.look(self.reader.restores, self.reader.records_restored)
         self.telemetry.progressed(
             view,
@@ -370,14 +367,9 @@ class Worker:
             ),
             self.publisher.producers_started,
         )
-
-    def _view_of(self, key: Input, progress: Progress, now: float) -> InputView:
-        _, high = self.consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
-        position = progress.position
-        lag = max(0, high - position) if position is not None and high >= 0 else None
-        if progress.seen_offset != progress.next_offset or lag == 0 or not progress.moved_at:
-            progress.seen_offset, progress.moved_at = progress.next_offset, now
-        return InputView(lag, progress.running, progress.moved_at)
+        # Clients that have nothing to do just now have something to tell all the same.
+        for client in (self.publisher, self.reader, self.assignment.standbys):
+            client.serve()
 
 
 def not_read_yet(records: list[Message], next_offset: int) -> list[Message]:

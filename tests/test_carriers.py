@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import time
+import tomllib
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +163,32 @@ def test_a_body_from_the_facts_gives_the_status_of_its_table(body: dict[str, Any
     ]
 
     assert outcomes == body["expected"]
+
+
+def patterns_in(value: object) -> Iterator[str]:
+    match value:
+        case dict():
+            yield from (text for key in ("pattern", "part_suffix") if isinstance(text := value.get(key), str))
+            yield from (pattern for inner in value.values() for pattern in patterns_in(inner))
+        case list():
+            yield from (pattern for inner in value for pattern in patterns_in(inner))
+
+
+PATTERNS = sorted({pattern for text in builtin_texts().values() for pattern in patterns_in(tomllib.loads(text))})
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_no_text_makes_a_pattern_run_away(pattern: str) -> None:
+    search = re.compile(pattern).search
+    # What a pattern asks for, over and over, and never to its end: there backtracking is worst.
+    for one, other in product(sorted(set(pattern) | {"1", "a"}), repeat=2):
+        text = (one + other) * 500
+        took = []
+        for _ in range(3):  # The least of three: the garbage collector comes when it likes.
+            began = time.process_time()
+            search(text)
+            took.append(time.process_time() - began)
+        assert min(took) < 0.002, text[:2]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 import processor
 from processor.cli import commands, main
@@ -20,13 +23,13 @@ from processor.codec import ChangeEncoder
 from processor.errors import ExitCode
 from processor.model import StatusChange
 from processor.pack_files import builtin_texts
+from processor.simulate import Sent
 from processor.simulator import Simulator
 from processor.testing import PipelineDriver, raw_event
-from processor.topic_reader import silent_logger
+from processor.topic_reader import TopicReader, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CHANGES = "message.status.changes"
 NOWHERE = "kafka.bootstrap.servers=127.0.0.1:1"
@@ -111,6 +114,58 @@ def test_a_mistake_gives_one_line_and_its_exit_code(
     assert words in line
 
 
+@pytest.mark.parametrize("arguments", [["carriers", "list"], ["explain", "--carrier", "twilio", "-"]])
+def test_an_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "processor", *arguments],
+            input=b"MessageSid=SM1&MessageStatus=sent",
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+
+    assert (ended.returncode, ended.stderr.decode()) == (
+        ExitCode.FAILED,
+        "error: cannot write the output (No space left on device)\n",
+    )
+
+
+def test_letters_that_the_output_has_not_are_escaped() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "processor", "explain", "--carrier", "twilio", "-"],
+        input="MessageSid=SMé&MessageStatus=sent".encode(),
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.OK, b"")
+    assert ended.stdout.startswith(b"event 1: SMS SM\\xe9 is SENT\n")
+
+
+def test_a_worker_that_still_waits_for_a_broker_ends_within_five_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        place = f"kafka.bootstrap.servers=127.0.0.1:{mute.getsockname()[1]}"
+        command = [sys.executable, "-m", "processor", "run", "--ordinal", "0", "--set", place]
+        command += ["--set", f"state.directory={tmp_path}"]
+        signals = (signal.SIGTERM, signal.SIGINT)
+        children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in signals]
+        try:
+            for child in children:
+                assert child.stderr is not None
+                assert b"waiting" in child.stderr.readline()
+            for child, number in zip(children, signals, strict=True):
+                child.send_signal(number)
+            assert [child.wait(5) for child in children] == [ExitCode.OK, ExitCode.OK]
+        finally:
+            for child in children:
+                child.kill()
+                child.communicate()
+
+
 def test_a_reset_that_nobody_can_be_asked_about_needs_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reset", "--to", "earliest", "--set", NOWHERE]) == ExitCode.USAGE
 
@@ -147,6 +202,16 @@ def test_a_carriers_words_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["tables"]["SMS"]["statuses"]["delivered"] == "DELIVERED"
     assert main(["carriers", "list"]) == ExitCode.OK
     assert "twilio" in capsys.readouterr().out
+
+
+def test_a_carriers_words_are_shown_as_its_pack_spells_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["carriers", "show", "smpp"]) == ExitCode.OK
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+
+    assert ["DELIVRD", "DELIVERED"] in rows
+    assert ["UNKNOWN", "SENT  (the carrier does not know; error text 'UNKNOWN')"] in rows
+    assert main(["carriers", "show", "vonage"]) == ExitCode.OK
+    assert "EXPIRED  (whatever the error code)" in capsys.readouterr().out
 
 
 def test_schemas_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +311,8 @@ def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytes
     topic = "tail.changes"
     ensure_topic(mock_broker, topic)
     driver = PipelineDriver()
-    driver.pipe(raw_event("twilio", "SM1", "sent", recipient="+447911123456"))
+    no_clock = 2**62  # An edge may claim any time.
+    driver.pipe(raw_event("twilio", "SM1", "sent", recipient="+447911123456", received_at=no_clock))
     driver.pipe(raw_event("twilio", "SM1", "delivered", recipient="+447911123456"))
     driver.pipe(raw_event("twilio", "SM2", "sent", recipient="+447911123456"))
     publish(mock_broker, topic, driver.changes)
@@ -264,7 +330,26 @@ def test_tail_shows_changes_and_masks_recipients(mock_broker: str, capsys: pytes
     assert {change["recipient"] for change in masked} == {"***56"}
     assert {change["recipient"] for change in open_} == {"+447911123456"}
     assert "SENT -> DELIVERED" in words
+    assert words.startswith(f"{no_clock} ms SMS")
     assert "4479" not in words
+
+
+def test_one_seed_and_one_start_give_the_same_bytes(mock_broker: str) -> None:
+    start = str(int(time.time()) * 1000 - 86_400_000)
+    sent: list[list[tuple[bytes, bytes]]] = []
+    for topic in ("same.a", "same.b"):
+        ensure_topic(mock_broker, topic)
+        common = ["--set", f"kafka.bootstrap.servers={mock_broker}"]
+        arguments = ["simulate", "--seed", "5", "--events", "50", "--topic", topic, "--start-ms", start]
+        assert main([*arguments, *common]) == ExitCode.OK
+        with TopicReader({"bootstrap.servers": mock_broker}, topic, from_beginning=True) as reader:
+            records = []
+            while not reader.at_end:
+                records += reader.records()
+        sent.append(sorted((one.key() or b"", one.value() or b"") for one in records))
+
+    assert len(sent[0]) > 10
+    assert sent[0] == sent[1]
 
 
 def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,3 +371,11 @@ def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest
     publish(mock_broker, "sim.changes", driver.changes[:1])
     assert main(["simulate", *common, "--verify"]) == ExitCode.FAILED
     assert "1 doubled" in capsys.readouterr().out
+
+
+def test_traffic_whose_times_a_broker_refuses_names_the_option() -> None:
+    sent = Sent()
+
+    sent.on_delivery(KafkaError(KafkaError.INVALID_RECORD), None)  # type: ignore[arg-type]  # it looks at the error
+
+    assert (sent.failed, sent.why.endswith("see --start-ms")) == (1, True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processor.cli import main
+from processor.cli import explanation, main
 from processor.cli.explanation import changes_of, explain_input, explanation_as_json, input_of_line
 from processor.errors import ExitCode, InputError
 from processor.model import RawCallback
@@ -168,6 +168,7 @@ def test_every_line_gets_exactly_one_answer_in_order(
         (b'{"carrier": "twilio", "body_base64": "?"}', "body_base64 is not base64"),
         (b'{"carrier": 5, "body": ""}', "carrier must be a text"),
         (b'{"carrier": "x", "body": "", "attributes": {"a": 1}}', "attributes must be an object of texts"),
+        (b'{"carrier": "x", "body": "", "attributes": {"a": "\\ud800"}}', "attributes holds half a surrogate pair"),
         (b'{"event": 5}', "event must be an object, alone in its line"),
         (b'{"event": {"carrier": "twilio", "status": "sent"}}', "message_id is missing"),
         (
@@ -181,6 +182,34 @@ def test_a_line_in_another_form_says_what_is_wrong(line: bytes, detail: str) -> 
         input_of_line(line, 0)
 
     assert caught.value.detail == detail
+
+
+def test_a_line_longer_than_any_input_gets_one_answer_and_the_next_line_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(explanation, "INPUT_BYTES_MAX", 100)
+    lines = b"[" * 1_000 + b'\n{"event": {"carrier": "twilio", "message_id": "SM2", "status": "sent"}}\n' + b"x" * 101
+
+    found = answers(lines, monkeypatch, capsys)
+
+    too_long = [{"reason": "malformed", "detail": "longer than 100 bytes"}]
+    assert [(len(answer["events"]), answer["errors"]) for answer in found] == [  # type: ignore[arg-type]  # JSON
+        (0, too_long),
+        (1, []),
+        (0, too_long),
+    ]
+
+
+def test_a_callback_that_a_worker_would_not_take_by_default_is_explained_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(TWILIO + b"&Body=" + b"x" * 65_536)
+
+    assert main(["explain", "--carrier", "twilio", str(file)]) == ExitCode.OK
+    assert capsys.readouterr().err == (
+        "warning: a worker takes records of 65536 bytes, unless limits.record_bytes_max says more\n"
+    )
 
 
 def test_ignored_events_and_empty_callbacks_are_counted(packs: Packs) -> None:

@@ -88,6 +88,17 @@ def test_a_bad_element_is_an_error_in_its_place_and_the_rest_go_on() -> None:
     assert [type(report) for report in found] == [RawStatusEvent, InputError, InputError, InputError, RawStatusEvent]
 
 
+@pytest.mark.parametrize("given", ["null", '"x"', "7", "true", "[]", "[[1]]"])
+def test_what_is_no_object_on_the_way_down_to_the_elements_is_an_error_in_its_place(given: str) -> None:
+    shape = JSON.replace('"json"', '"json"\neach = ["a", "b"]')
+    body = f'{{"a": [{given}, {{"b": [{{"id": "1", "status": "sent"}}]}}, {{}}]}}'
+
+    error, report = pack(shape).extract(callback(body))
+
+    assert isinstance(error, InputError)
+    assert isinstance(report, RawStatusEvent)
+
+
 def test_one_thing_counts_as_a_list_of_one_and_nothing_as_none() -> None:
     shape = JSON.replace('"json"', '"json"\neach = ["a", "b"]')
 
@@ -271,6 +282,28 @@ fields = { message_id = "id", status = "status" }
     body = {"Records": [{"Message": json.dumps({"entry": inner})}, {"Message": json.dumps({"entry": None})}]}
 
     assert [report.message_id for report in reports(shape, callback(json.dumps(body)))] == ["1"]
+
+
+@pytest.mark.parametrize("steps", ['"records"', '"records", "data"'])
+def test_an_envelope_in_a_list_that_does_not_open_is_an_error_in_its_place(steps: str) -> None:
+    shape = f"""
+[[callbacks]]
+format = "json"
+unwrap = [{{ at = "records[].data", as = ["base64", "json"] }}]
+each = [{steps}]
+fields = {{ message_id = "data.id || id", status = "data.status || status" }}
+"""
+    sealed = [base64.b64encode(text.encode()).decode() for text in ('{"id": "1", "status": "sent"}', "[1", "7")]
+    body = json.dumps({"records": [{"data": data} for data in ("%%%", *sealed)]})
+
+    bad, good, broken, number = pack(shape).extract(callback(body))
+
+    assert isinstance(good, RawStatusEvent)
+    assert [str(error) for error in (bad, broken, number)] == [
+        "a wrapped value is not base64",
+        "the body is not JSON at character 2",
+        "the status is missing",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import tracemalloc
@@ -328,14 +329,43 @@ def test_a_damaged_body_gives_reports_or_a_refusal(body: tuple[str, bytes], data
         b"id:" * 300_000,
         b"<a>" * 300_000,
         b"<a>" + b"x" * 1_000_000 + b"</a>",
+        b"<a " + b" ".join(b"a%d=''" % at for at in range(100_000)) + b"/>",
     ],
     ids=lambda body: body[:16].decode(),
 )
-@pytest.mark.parametrize("carrier", ["infobip", "twilio", "smpp", "vonage"])
+@pytest.mark.parametrize("carrier", ["infobip", "twilio", "smpp", "vonage", "cm-com"])
 def test_memory_stays_within_ten_times_the_body(carrier: str, body: bytes) -> None:
     tracemalloc.start()
     try:
         outcome(carrier, body, None, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * len(body) + BASE_BYTES
+
+
+@pytest.mark.parametrize(("head", "tail"), [("[", "]"), ('{"a":[', "]}")])
+@pytest.mark.parametrize("carrier", ["azure", "gupshup", "hollatags", "mtn", "vonage"])
+def test_a_body_that_may_be_read_in_several_ways_is_held_once(carrier: str, head: str, tail: str) -> None:
+    # As many objects as a body of this size may hold, under keys that some packs fold.
+    body = (head + ",".join(['{"A":"bbbbbbbbbbbbbbbbbbbbbbbb"}'] * 10_000) + tail).encode()
+    tracemalloc.start()
+    try:
+        outcome(carrier, body, None, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * len(body)
+
+
+def test_many_envelopes_together_hold_no_more_than_a_body_may() -> None:
+    sealed = base64.b64encode(b"[" + b"[]," * 540 + b"[]]").decode()
+    body = json.dumps({"requestId": "1", "records": [{"data": sealed}] * 400}).encode()
+    tracemalloc.start()
+    try:
+        outcome("aws", body, None, {})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -352,6 +382,11 @@ FILLED = {
     ),
     "telnyx": ('{"data":{"payload":{"id":"x","to":[', '{"status":"sent"}', "]}}}"),
     "mobizon": ('{"data":[', '{"id":1,"status":"NEW"}', "]}"),
+    "aws": (
+        '{"requestId":"a","records":[',
+        json.dumps({"data": base64.b64encode(b'{"eventType":"TEXT_SENT","messageId":"a"}').decode()}),
+        "]}",
+    ),
 }
 """The shortest reports that are reports, of carriers that send lists of them."""
 

@@ -12,7 +12,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.logs import VALUE_CHARS_MAX, configure_logging, masked, printable
+from processor.logs import VALUE_CHARS_MAX, configure_logging, printable
+from processor.privacy import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

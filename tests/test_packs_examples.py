@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,14 @@ def test_a_whole_pack_in_the_guide_holds(text: str) -> None:
 @pytest.mark.parametrize("name", [*FACTS, *FORMATS, *DECODINGS, *PLACES[1:], *RADIXES, *BodyFormat])
 def test_the_guide_names_everything_that_a_pack_may_say(name: str) -> None:
     assert re.search(rf"[`\"]{re.escape(name)}[`\"]|\b{re.escape(name)}\b", GUIDE)
+
+
+def test_the_guides_own_test_passes(tmp_path: Path) -> None:
+    pack, *_ = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+    (test,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    (tmp_path / "my-packs").mkdir()
+    (tmp_path / "my-packs" / "acme.toml").write_text(pack, encoding="utf-8")
+
+    done = subprocess.run([sys.executable, "-c", test], cwd=tmp_path, capture_output=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -43,6 +43,8 @@ EXPRESSIONS = [
     "{p: a, q: b}",
     "[a, b]",
     "type(a)",
+    "starts_with(to_string(a), 'x')",
+    "starts_with('xy', 'x') && a",
     "to_number(a) < to_number(b)",
 ]
 

@@ -56,6 +56,15 @@ def test_the_books_balance_for_any_traffic(seed: int, partitions: int) -> None:
     assert driver.outcomes.total() - sum(n for key, n in driver.outcomes.items() if key[1] == "forwarded") == events
 
 
+def test_a_record_of_a_partition_that_state_does_not_have_is_forwarded_to_its_owner() -> None:
+    driver = PipelineDriver(partitions=3)
+
+    (change,) = driver.pipe(raw_event("twilio", "SM1", "sent"), partition=50)
+
+    assert change.source == Source("carrier.status.raw", 50, 0, 0)
+    assert driver.outcomes == {("twilio", "forwarded", ""): 1, ("twilio", "published", ""): 1}
+
+
 @given(st.binary(max_size=300), st.binary(max_size=20) | st.none())
 def test_any_bytes_are_dead_lettered_with_a_reason(value: bytes, key: bytes | None) -> None:
     driver = PipelineDriver()

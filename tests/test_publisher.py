@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from processor import publisher as module
 from processor.codec import ChangeEncoder
-from processor.errors import ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, ExitCode, FatalError, TransientError
 from processor.outbox import Outbox
 from processor.publisher import OutputTopics, Publisher, RecordsRefusedError
 
@@ -156,6 +156,27 @@ def test_an_abortable_error_is_aborted_and_the_batch_may_come_again(call: str) -
     assert scene.calls()[-1] == "abort"
     scene.publish()
     assert len(scene.producers) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (KafkaError.ILLEGAL_GENERATION, AbortCause.STALE_MEMBER),
+        (KafkaError.FENCED_MEMBER_EPOCH, AbortCause.STALE_MEMBER),
+        (KafkaError.NOT_COORDINATOR, AbortCause.UNAVAILABLE),
+        (KafkaError._MSG_TIMED_OUT, AbortCause.TIMEOUT),
+        (KafkaError.INVALID_PRODUCER_EPOCH, AbortCause.FENCED),
+        (KafkaError.MSG_SIZE_TOO_LARGE, AbortCause.REFUSED),
+        (KafkaError.UNKNOWN, AbortCause.TRANSIENT),
+    ],
+)
+def test_an_abort_says_its_cause(code: int, cause: AbortCause) -> None:
+    scene = Scene({"send": [error(code, txn_requires_abort=True)]})
+
+    with pytest.raises(TransientError) as caught:
+        scene.publish()
+
+    assert caught.value.cause is cause
 
 
 def test_records_that_are_too_large_are_told_apart() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import structlog
 
 from processor.codec import Decoder, encode_raw_events
-from processor.errors import DecodeError, ExitCode, FatalError, TransientError
+from processor.errors import AbortCause, DecodeError, ExitCode, FatalError, TransientError
+from processor.logs import configure_logging
 from processor.registry import Registry
+from processor.schema_supply import SchemaSupply
 from processor.schemas import registry_prefix, schema_text
 from tests.strategies import report
 
@@ -176,8 +182,9 @@ def test_a_registry_that_comes_back_answers(server: FakeServer, registry: Regist
 def test_a_closed_port_is_waited_out() -> None:
     with serving() as server:
         url = server.url
-    with Registry({"url": url, **QUICK}) as registry, pytest.raises(TransientError, match="not reachable"):
+    with Registry({"url": url, **QUICK}) as registry, pytest.raises(TransientError, match="not reachable") as caught:
         registry.fetch(1)
+    assert caught.value.cause is AbortCause.REGISTRY
 
 
 def test_a_slow_answer_is_waited_for_as_long_as_the_timeout(server: FakeServer) -> None:
@@ -186,6 +193,32 @@ def test_a_slow_answer_is_waited_for_as_long_as_the_timeout(server: FakeServer) 
 
     with Registry(conf) as registry, pytest.raises(TransientError, match="not reachable"):
         registry.fetch(1)
+
+
+def test_nobody_waits_long_for_a_registry_that_hangs(server: FakeServer) -> None:
+    server.hold = threading.Event()
+    began = time.monotonic()
+
+    with Registry({"url": server.url}) as registry, pytest.raises(TransientError, match="not reachable"):
+        registry.fetch(1)
+
+    assert time.monotonic() - began < 4
+
+
+def test_a_slow_registry_holds_a_batch_up_for_a_second_and_the_next_try_goes_on(
+    server: FakeServer, registry: Registry
+) -> None:
+    values = [registry_prefix(schema_id) + b"x" for schema_id in (1, 2, 3, 4)]
+    decoder = Decoder()
+    ticks = iter([0.0, 0.6, 1.2, 1.2, 1.8])
+    supply = SchemaSupply(decoder, registry, clock=lambda: next(ticks))
+
+    with pytest.raises(TransientError, match="slow: 2 of 4 schemas"):
+        supply.supply(values)
+    supply.supply(values)
+
+    assert server.requests == [f"GET /schemas/ids/{schema_id}" for schema_id in (1, 2, 3, 4)]
+    assert decoder.missing_schema_ids(values) == set()
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -278,3 +311,20 @@ def test_a_schema_that_cannot_be_used_makes_its_values_undecodable(
 
     assert isinstance(item, DecodeError)
     assert item.detail == f"schema id 3: {reason}"
+
+
+def test_requests_leave_no_line_in_a_workers_log(server: FakeServer, registry: Registry) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    server.schemas[7] = {"schema": SCHEMA}
+    stream = io.StringIO()
+    try:
+        configure_logging("info", "json", stream)
+        registry.fetch(7)
+        registry.fetch(8)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+    assert stream.getvalue() == ""

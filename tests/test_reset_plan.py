@@ -15,10 +15,11 @@ COMMITTED = {("raw", 0): 90}
 TIME = 1_795_420_800_000
 
 
-def plan(to: int | str, **more: tuple[Move, ...]) -> ResetPlan:
+def plan(to: int | str, left: tuple[Move, ...] = ()) -> ResetPlan:
     raw = moves_to(to, COMMITTED, RANGES, {("raw", 0): 60} if isinstance(to, int) else {})
     rekeyed = (Move("rekeyed", 0, 7, 9, 0),)
-    return ResetPlan("group", to, "state", "id", 2, **{"raw": raw, "rekeyed": rekeyed, **more})
+    counts = {"raw": 2, "rekeyed": 1, "gone": 4}
+    return ResetPlan("group", to, "state", "id", 2, raw=raw, rekeyed=rekeyed, left=left, counts=counts)
 
 
 def test_a_word_is_an_end_of_the_log() -> None:
@@ -47,12 +48,14 @@ def test_every_offset_gets_fresh_books_that_say_when() -> None:
 
     offsets = {(topic, number): (offset, decode_books(books)) for topic, number, offset, books in made.offsets(TIME)}
 
-    fresh = Books(state_topic_id="id", reset_at=TIME)
+    def fresh(siblings: int) -> Books:
+        return Books(state_topic_id="id", siblings=siblings, reset_at=TIME)
+
     assert offsets == {
-        ("raw", 0): (5, fresh),
-        ("raw", 1): (0, fresh),
-        ("rekeyed", 0): (9, fresh),
-        ("gone", 3): (11, fresh),
+        ("raw", 0): (5, fresh(2)),
+        ("raw", 1): (0, fresh(2)),
+        ("rekeyed", 0): (9, fresh(1)),
+        ("gone", 3): (11, fresh(4)),
     }
 
 

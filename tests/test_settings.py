@@ -126,7 +126,7 @@ def test_each_setting_knows_where_it_came_from(tmp_path: Path) -> None:
             "replication_factor = 0",
             "replication_factor = 0 (DIR/worker.toml): must be at least 1, or -1 for the broker's default",
         ),
-        ("topics.raw = []", "topics.raw = [] (DIR/worker.toml): must be a list"),
+        ("topics.raw = []", "topics.raw = [] (DIR/worker.toml): must be a list that is not empty"),
         (
             "topics.raw = ['^status.*state']",
             (
@@ -166,6 +166,24 @@ def test_each_setting_knows_where_it_came_from(tmp_path: Path) -> None:
             "kafka.security.protocol (DIR/worker.toml): 'tls' must be one of plaintext, ssl, sasl_plaintext, sasl_ssl",
         ),
         ("[kafka]\n'linger.ms' = -4", "kafka.linger.ms (DIR/worker.toml): -4 is outside of 0 to 900000"),
+        (
+            "[kafka]\n'sasl.mechanism' = 'SCRAM-SHA512'",
+            (
+                "kafka.sasl.mechanism (DIR/worker.toml): 'SCRAM-SHA512' must be one of "
+                "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"
+            ),
+        ),
+        (
+            "[kafka]\n'security.protocol' = 'sasl_ssl'\n'sasl.mechanism' = 'PLAIN'",
+            "kafka: Failed to create producer: sasl.username and sasl.password must be set",
+        ),
+        (
+            "registry.url = 'http://localhost/?token=x'",
+            (
+                "registry.url = 'http://localhost/?***' (DIR/worker.toml): must be an http:// or https:// address "
+                "without a query; user and password have settings of their own"
+            ),
+        ),
         ("[kafka]\nerror_cb = 'x'", "kafka.error_cb (DIR/worker.toml): librdkafka has no such setting"),
         ("[registry.options]\ntimeout = 5", "registry.options: no registry.url is set"),
         ("registry.username = 'me'", "registry: username and password go together, only one of them is set"),
@@ -184,10 +202,31 @@ def test_all_problems_of_all_sources_come_at_once(tmp_path: Path) -> None:
         "STATUS_PROCESSOR_BATCH__RECORD_MAX: no such setting, did you mean STATUS_PROCESSOR_BATCH__RECORDS_MAX?",
         "kafka.acks (DIR/worker.toml): may not be set: the worker sets it, exactly-once rests on it",
         "partitions = 0 (DIR/worker.toml): must be a whole number from 1 to 10000",
-        "limits.replies_max = '0' (flag): must be a whole number from 1 to 1000",
+        "limits.replies_max = '0' (flag): must be a whole number from 1 to 255",
         "metrics.port = 'x' (STATUS_PROCESSOR_METRICS__PORT): must be a whole number from 0 to 65535",
         "log.level = 'loud' (DIR/worker.toml): must be one of debug, info, warning, error",
     ]
+
+
+def test_what_librdkafka_refuses_only_together_comes_with_the_rest(tmp_path: Path) -> None:
+    text = "[kafka]\n'linger.ms' = -4\n'security.protocol' = 'sasl_ssl'\n'sasl.mechanism' = 'PLAIN'\n"
+
+    assert problems(text, directory=tmp_path) == [
+        "kafka.linger.ms (DIR/worker.toml): -4 is outside of 0 to 900000",
+        "kafka: Failed to create producer: sasl.username and sasl.password must be set",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", " ", ":9092", "kafka:", "kafka:port", "kafka:9092,,b", f"me:{SECRET}@kafka:9092"])
+def test_addresses_that_name_no_broker_are_refused_at_start(text: str, tmp_path: Path) -> None:
+    assert problems(directory=tmp_path, flags={"kafka.bootstrap.servers": text}) == [
+        "kafka.bootstrap.servers (flag): must be the host:port of one broker or more, with commas"
+    ]
+
+
+@pytest.mark.parametrize("text", ["kafka", "kafka_1.x:9092, 10.0.0.1:9093", "[::1]:9092,SASL_SSL://kafka:9092"])
+def test_addresses_are_written_as_librdkafka_takes_them(text: str, tmp_path: Path) -> None:
+    assert load(directory=tmp_path, flags={"kafka.bootstrap.servers": text}).kafka["bootstrap.servers"] == text
 
 
 def test_a_file_that_is_not_there_is_one_problem_among_others(tmp_path: Path) -> None:
@@ -275,6 +314,8 @@ def test_a_secret_is_not_in_the_settings_words(name: str, tmp_path: Path) -> Non
         {"kafka.ssl.key.pem": SECRET, "kafka.security.protocol": "ssl"},
         {"kafka.sasl.password": [SECRET, {"a": SECRET}], "partitions": 0},
         {"registry.url": f"https://me:{SECRET}@localhost"},
+        {"registry.url": f"https://localhost/?token={SECRET}"},
+        {"kafka.bootstrap.servers": f"me:{SECRET}@kafka:9092"},
         {"registry.password": {"x": SECRET}},
         {"registry.url": "http://localhost", "registry.options.basic.auth.user.info": SECRET},
         {"registry.url": "http://localhost", "registry.options.secret": SECRET},
@@ -343,7 +384,9 @@ def test_the_transactional_id_needs_an_ordinal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_every_client_can_be_made(protocol: str, tmp_path: Path) -> None:
-    settings = load("ordinal = 0\n[kafka]\nsession.timeout.ms = 9000\nbootstrap.servers = ''", directory=tmp_path)
+    settings = load(
+        "ordinal = 0\n[kafka]\nsession.timeout.ms = 9000\nbootstrap.servers = '127.0.0.1:1'", directory=tmp_path
+    )
     logger = silent_logger()
 
     Consumer({**consumer_config(settings, protocol)}, logger=logger).close()

@@ -8,12 +8,20 @@ from hypothesis import strategies as st
 
 from processor.errors import FatalError
 from processor.model import MessageState
+from processor.settings_model import Limits
 from processor.state_codec import decode_state, encode_state
 from tests.strategies import states
 
 
 @given(states())
 def test_a_state_survives_its_bytes(state: MessageState) -> None:
+    assert decode_state(encode_state(state)) == state
+
+
+def test_as_many_replies_as_the_settings_allow_survive() -> None:
+    (allowed,) = [rule.le for rule in Limits.model_fields["replies_max"].metadata if hasattr(rule, "le")]
+    state = MessageState(19, allowed, 1, replies=tuple(f"{number:016x}" for number in range(allowed)))
+
     assert decode_state(encode_state(state)) == state
 
 

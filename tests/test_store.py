@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from structlog.testing import capture_logs
 
-from processor.errors import FatalError
+from processor.errors import ExitCode, FatalError
 from processor.model import MessageState
 from processor.state_codec import encode_state
 from processor.store import RESET_KEY, StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
@@ -271,3 +272,26 @@ class StoreAgainstDict(RuleBasedStateMachine):
 
 StoreAgainstDict.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 test_a_store_behaves_as_a_dict_with_commit_and_abort = StoreAgainstDict.TestCase
+
+
+def test_a_store_that_cannot_be_set_aside_is_named_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match=r"cannot move .*state-0 aside.*No such file") as caught:
+        set_aside(tmp_path / "state-0")
+
+    assert caught.value.exit_code is ExitCode.FAILED
+
+
+def test_files_deleted_under_an_open_store_end_the_worker_and_the_next_one_begins_empty(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "state-0", IDENTITY)
+    store.put("a", STATE)
+    commit(store, 5)
+    shutil.rmtree(tmp_path / "state-0")
+
+    with pytest.raises(FatalError, match="cannot write state under") as caught:
+        store.settle()
+
+    assert caught.value.exit_code is ExitCode.FAILED
+    store.close()
+    again = StatePartition(tmp_path / "state-0", IDENTITY)
+    assert (again.offset, again.get("a")) == (0, None)
+    again.close()

@@ -12,7 +12,7 @@ import pytest
 from processor.assignment import Progress
 from processor.books import DeadLetterLimit
 from processor.codec import Decoder, encode_raw_events
-from processor.errors import TransientError
+from processor.errors import AbortCause, TransientError
 from processor.identity import owner_of
 from processor.outbox import Outbox
 from processor.pack_files import builtin_texts
@@ -23,6 +23,7 @@ from processor.store import StoreDoubtedError
 from processor.telemetry import Telemetry
 from processor.testing import FakeRecord, MemoryStates, raw_event
 from processor.worker import LoopOptions, Worker
+from tests.test_telemetry import samples
 
 PARTITIONS = 2
 RAW = ("raw", 0)
@@ -111,10 +112,10 @@ def make_worker(*plan: Exception | None) -> tuple[Worker, FakeAssignment, FakePu
     return worker, assignment, publisher
 
 
-def process(worker: Worker, records: int) -> bool:
-    """Hand the worker so many reports of as many messages."""
+def process(worker: Worker, records: int, time_ms: int = 0) -> bool:
+    """Hand the worker so many reports of as many messages, a millisecond apart."""
     values = encode_raw_events([raw_event("smpp", name, "DELIVRD", channel="SMS") for name in IDS[:records]])
-    batch: Any = {RAW: [FakeRecord(at, 0, value) for at, value in enumerate(values)]}
+    batch: Any = {RAW: [FakeRecord(at, time_ms + at, value) for at, value in enumerate(values)]}
     return worker._process(batch, consumed_at=0.0)
 
 
@@ -148,6 +149,22 @@ def test_what_follows_an_aborted_half_goes_back_too() -> None:
 
     assert (publisher.published, assignment.inputs[RAW].next_offset) == ([], 0)
     assert assignment.rewound
+
+
+def test_aborts_are_counted_by_cause_and_what_went_back_is_as_old_as_its_first_record() -> None:
+    stale = TransientError("ILLEGAL_GENERATION", AbortCause.STALE_MEMBER)
+    worker, assignment, _ = make_worker(refused(), None, stale)
+    worker.clock = lambda: 2_000.0
+
+    assert not process(worker, 2, time_ms=1_500_000)
+
+    counted = samples(worker.telemetry, "status_processor_transactions_total")
+    assert {word: count for (word,), count in counted.items() if count} == {
+        "aborted_refused": 1.0,
+        "committed": 1.0,
+        "aborted_stale_member": 1.0,
+    }
+    assert assignment.inputs[RAW].unprocessed_at == 1_500.001
 
 
 def test_a_store_that_breaks_after_the_first_half_stops_the_second() -> None:

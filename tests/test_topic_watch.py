@@ -18,6 +18,7 @@ class FakeAdmin:
 
     def __init__(self, topics: dict[str, str]) -> None:
         self.topics = topics
+        self.partitions = dict.fromkeys(topics, 3)
         self.asked = 0
 
     def describe_topics(self, _: TopicCollection, **__: object) -> dict[str, Future[Any]]:
@@ -26,7 +27,8 @@ class FakeAdmin:
         for name in ("changes", "state", "raw"):
             answers[name] = Future()
             if name in self.topics:
-                answers[name].set_result(SimpleNamespace(topic_id=self.topics[name]))
+                partitions = [SimpleNamespace(id=number) for number in range(self.partitions[name])]
+                answers[name].set_result(SimpleNamespace(topic_id=self.topics[name], partitions=partitions))
             else:
                 answers[name].set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
         return answers
@@ -43,6 +45,7 @@ class Scene:
             ["changes", "state"],
             ["raw"],
             ("state", "s"),
+            {"state": 3},
             lambda: self.now,
         )
 
@@ -111,3 +114,15 @@ def test_a_raw_topic_that_is_missing_ends_nothing() -> None:
     scene.pass_time(120)
 
     assert scene.admin.asked > 2
+
+
+def test_a_state_topic_that_has_grown_ends_the_worker_and_a_raw_topic_may() -> None:
+    scene = Scene()
+    scene.admin.partitions["raw"] = 4
+    scene.pass_time(60)
+    scene.admin.partitions["state"] = 4
+
+    with pytest.raises(FatalError, match="topic state has 4 partitions now, where it had 3") as caught:
+        scene.pass_time(60)
+
+    assert caught.value.exit_code is ExitCode.UNAVAILABLE

@@ -195,6 +195,12 @@ def test_a_problem_is_one_line_with_its_severity_and_topic_first() -> None:
     assert "\n" not in str(problem)
 
 
+def test_the_command_for_a_missing_topic_asks_for_the_replicas_of_the_settings() -> None:
+    (problem,) = [one for one in topics.check({}, NAMES, 6, RETENTION_MS, (), 3) if one.topic == "changes"]
+
+    assert "--topic changes --partitions 6 --replication-factor 3 --config min.insync.replicas=2" in problem.text
+
+
 def test_the_command_makes_the_topic_with_its_settings() -> None:
     spec = TopicSpec("state", 6, {"cleanup.policy": "compact,delete", "retention.ms": "5"})
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -28,6 +30,8 @@ from processor.errors import ExitCode, FatalError, PackError, ProcessorError, Tr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_UNWRITABLE: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 @click.group(
@@ -61,8 +65,10 @@ carriers.add_command(diff)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A user's mistake gives lines on stderr, never a traceback."""
+    _take_any_text()
     try:
         result = commands.main(args=arguments, prog_name="status-processor", standalone_mode=False)
+        sys.stdout.flush()  # Here a full disk can still be told in a line.
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
@@ -71,15 +77,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        return _give_up_output(error)
     except ProcessorError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         return _exit_code(error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _take_any_text() -> None:
+    """Escape what a terminal or a pipe has no letters for: carriers' words may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output(error: OSError) -> int:
+    """Write to nowhere from here on: Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):  # Whoever read our output and has gone wants no word of it.
+        click.echo(f"error: cannot write the output ({error.strerror})", err=True)
+    return ExitCode.FAILED
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,12 @@ import click
 from processor.cli.common import load_packs, own_texts, packs_option, print_json
 from processor.errors import ExitCode
 from processor.logs import printable
-from processor.pack_tables import never, ways
+from processor.pack_tables import as_written, never, ways
 from processor.packs import Packs
 from processor.status import CHANNEL_STATUSES, Status
 
 if TYPE_CHECKING:
-    from processor.pack_format import Pack, Row, Rules
+    from processor.pack_format import Pack, Row, Rules, Words
     from processor.status import Channel
 
 
@@ -92,7 +91,12 @@ def show(carrier: str, as_json: bool, directory: Path | None) -> int:
     """Show what a carrier's words mean, channel by channel."""
     pack = _pack_named(load_packs(directory), carrier)
     if as_json:
-        tables = {channel: _tables(rules) for channel, rules in pack.channels.items()}
+        tables = {
+            channel: {
+                title: {word: _meaning(row) for word, row in rows.items()} for title, rows in _tables(rules).items()
+            }
+            for channel, rules in pack.channels.items()
+        }
         print_json({"carrier": pack.carrier, **_summary(pack), "tables": tables}, indent=2)
         return ExitCode.OK
     click.echo(f"{pack.carrier}: {printable(pack.name)} ({pack.file})")
@@ -102,9 +106,9 @@ def show(carrier: str, as_json: bool, directory: Path | None) -> int:
         default = ", where the event names none" if channel is pack.default_channel else ""
         click.echo(f"\n{channel}{default}")
         for title, rows in _tables(rules).items():
-            click.echo(f"  {title}: {_counted(rows)}")
-            for word, meaning in rows.items():
-                click.echo(f"    {printable(word):<28} {meaning}")
+            click.echo(f"  {title}: {len(rows) or 'none'}")
+            for word, row in rows.items():
+                click.echo(f"    {printable(word):<28} {_meaning(row)}{_note(row)}")
     click.echo("\nsources")
     for source in pack.sources:
         click.echo(f"  {printable(source)}")
@@ -170,18 +174,25 @@ def _pack_named(packs: Packs, carrier: str) -> Pack:
     return pack
 
 
-def _tables(rules: Rules) -> dict[str, dict[str, str]]:
+def _tables(rules: Rules) -> dict[str, dict[str, Row]]:
+    """Give a channel's rows by the words that the pack spells; a pair's are spelled as they are compared."""
     return {
-        "statuses": _rows(dict(rules.statuses.exact) | {f"{key}*": row for key, row in rules.statuses.prefixes}),
-        "error codes": _rows(dict(rules.codes.exact) | {f"{key}*": row for key, row in rules.codes.prefixes}),
-        "status with error code": _rows({f"{word} {code}": row for (word, code), row in rules.pairs.items()}),
+        "statuses": _rows(rules.statuses),
+        "error codes": _rows(rules.codes),
+        "status with error code": {f"{word} {code}": row for (word, code), row in rules.pairs.items()},
     }
 
 
-def _rows(rows: dict[str, Row]) -> dict[str, str]:
-    return {word: str(row.status or "ignored") for word, row in rows.items()}
+def _rows(words: Words) -> dict[str, Row]:
+    rows = dict(words.exact) | {f"{key}*": row for key, row in words.prefixes}
+    return {as_written(word, row): row for word, row in rows.items()}
 
 
-def _counted(rows: dict[str, str]) -> str:
-    counts = Counter(rows.values())
-    return f"{counts.total()}" if counts else "none"
+def _meaning(row: Row) -> str:
+    return str(row.status or "ignored")
+
+
+def _note(row: Row) -> str:
+    if row.words:
+        return f"  (the carrier does not know; error text {printable(row.words)!r})"
+    return "" if row.refined else "  (whatever the error code)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -128,6 +129,14 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     """Print a value as JSON, at once, so that whoever reads a pipe sees it."""
     sys.stdout.write(json.dumps(value, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def time_in_words(ms: int, pattern: str) -> str:
+    """Write a time (ms since the epoch) in UTC; one that no calendar has, as the number that it is."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime(pattern)
+    except (OSError, OverflowError, ValueError):
+        return f"{ms} ms"
 
 
 def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from processor.cli.common import load_packs, packs_option, print_json, settings_of, settings_options, shown_progress
+from processor.cli.common import (
+    load_packs,
+    packs_option,
+    print_json,
+    settings_of,
+    settings_options,
+    shown_progress,
+    time_in_words,
+)
 from processor.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -140,4 +147,4 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return time_in_words(ms, "%Y-%m-%d %H:%M")

@@ -10,6 +10,7 @@ import click
 
 from processor.cli.common import load_packs, packs_option, print_json
 from processor.cli.explanation import (
+    INPUT_BYTES_MAX,
     Explanation,
     Refusal,
     change_as_json,
@@ -18,8 +19,10 @@ from processor.cli.explanation import (
     explain_input,
     explanation_as_json,
     input_of_line,
+    lines_of,
     parse_object,
 )
+from processor.codec import RECORD_BYTES_MAX
 from processor.errors import ExitCode, InputError
 from processor.logs import printable
 from processor.model import Ignored, RawCallback, StatusEvent
@@ -81,7 +84,12 @@ def explain(
     if jsonl:
         _answer_lines(packs, file)
         return ExitCode.OK
-    body = file.read()
+    body = file.read(INPUT_BYTES_MAX + 1)
+    if carrier and len(body) > RECORD_BYTES_MAX:
+        click.echo(
+            f"warning: a worker takes records of {RECORD_BYTES_MAX} bytes, unless limits.record_bytes_max says more",
+            err=True,
+        )
     if carrier:
         callback = RawCallback(None, carrier, channel, _now_ms(), content_type, _without_newline(body), query, {})
         explanation = explain_input(packs, callback)
@@ -117,7 +125,7 @@ def _explain_report(packs: Packs, body: bytes) -> Explanation:
 
 def _answer_lines(packs: Packs, lines: BinaryIO) -> None:
     """Answer each line with one; a line that is not understood is an answer too, and the stream goes on."""
-    for line in lines:
+    for line in lines_of(lines):
         try:
             given = input_of_line(line, _now_ms())
         except InputError as error:

@@ -8,17 +8,21 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from processor.bodies import BODY_BYTES_MAX
 from processor.change import change_of
 from processor.errors import DeadLetterReason, InputError
 from processor.model import Action, Ignored, RawCallback, RawStatusEvent, Source, StatusEvent
 from processor.reduce import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
 
     from processor.model import MessageState, StatusChange
     from processor.packs import Packs
 
+INPUT_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
+"""Longest input, and longest line of many: JSON may take six characters for a byte of a body."""
 _CALLBACK_KEYS: Final = frozenset(
     {"carrier", "channel", "content_type", "body", "body_base64", "query", "account", "attributes", "received_at"}
 )
@@ -160,6 +164,15 @@ def change_as_json(change: StatusChange) -> dict[str, object]:
 # Reading what people hand in.
 
 
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Return the lines of a file, each cut where it is longer than any input may be, whatever the file holds."""
+    while line := file.readline(INPUT_BYTES_MAX + 1):
+        rest = line
+        while len(rest) > INPUT_BYTES_MAX and not rest.endswith(b"\n"):
+            rest = file.readline(INPUT_BYTES_MAX + 1)
+        yield line
+
+
 def input_of_line(line: bytes, now_ms: int) -> RawCallback | RawStatusEvent:
     """Read one line of `--jsonl`.
 
@@ -181,6 +194,8 @@ def parse_object(text: bytes) -> dict[str, object]:
     Raises:
         InputError: It is none.
     """
+    if len(text) > INPUT_BYTES_MAX:
+        raise _malformed(f"longer than {INPUT_BYTES_MAX} bytes")
     try:
         given = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -283,6 +298,8 @@ def _attributes(given: Mapping[str, object]) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise _malformed("attributes must be an object of texts")
+    for name, text in value.items():
+        _utf8(name + text, "attributes")
     return value
 
 

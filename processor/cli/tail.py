@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from processor.cli.common import print_json, settings_of, settings_options
+from processor.cli.common import print_json, settings_of, settings_options, time_in_words
 from processor.cli.explanation import change_as_json
 from processor.errors import ExitCode
-from processor.logs import masked, printable
+from processor.logs import printable
+from processor.privacy import masked, masked_recipient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,18 +66,16 @@ def tail(
 
 
 def _with_masked_recipient(change: StatusChange) -> StatusChange:
-    """Hide the recipient, whatever it looks like: it may be a number, a user name or an address."""
-    recipient = change.recipient
-    if not recipient:
+    if not change.recipient:
         return change
-    return change._replace(recipient=f"***{recipient[-2:]}" if len(recipient) > 4 else "***")
+    return change._replace(recipient=masked_recipient(change.recipient))
 
 
 def _show(change: StatusChange, *, as_json: bool) -> None:
     if as_json:
         print_json(change_as_json(change))
         return
-    when = datetime.fromtimestamp(change.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = time_in_words(change.received_at, "%Y-%m-%d %H:%M:%S")
     status = str(change.status)
     if sys.stdout.isatty():
         colour = "red" if change.status.is_failure else "green" if change.final else "yellow"

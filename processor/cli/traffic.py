@@ -28,9 +28,10 @@ Examples:
   status-processor simulate --seed 7 --events 100000 --verify
   status-processor simulate --shape many-repeats --rate 500 --set kafka.bootstrap.servers=kafka:9092
 \b
-The same seed and options give the same traffic. --verify sends nothing: it reads the changes topic from its
-beginning (read_committed) and says whether it holds what this traffic should give, no more and no less; so the
-topics should have seen nothing else. Exit code 0 where all is equal, 1 where not.
+The same seed and options give the same traffic; with the same --start-ms too, the same byte for byte. --verify sends
+nothing: it reads the changes topic from its beginning (read_committed) and says whether it holds what this traffic
+should give, no more and no less; so the topics should have seen nothing else. Exit code 0 where all is equal, 1 where
+not.
 """
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws the traffic.")
@@ -46,6 +47,7 @@ topics should have seen nothing else. Exit code 0 where all is equal, 1 where no
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0.0, help="Events a second; as fast as it goes by default."
 )
+@click.option("--start-ms", type=click.IntRange(min=0), help="When its time begins, ms since 1970; five days ago.")
 @click.option("--topic", help="Raw topic to send to; the first of topics.raw by default.")
 @click.option("--verify", is_flag=True, help="Judge what a worker published of it, instead of sending it.")
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=10.0, show_default=True,
@@ -60,6 +62,7 @@ def simulate(
     poison: float,
     callbacks: float,
     rate: float,
+    start_ms: int | None,
     topic: str | None,
     verify: bool,
     wait_s: float,
@@ -74,7 +77,8 @@ def simulate(
     settings = settings_of(file, assignments)
     if events is None and messages is None:
         events = _EVENTS
-    start_ms = time.time_ns() // 1_000_000 - _BEGAN_MS
+    if start_ms is None:
+        start_ms = time.time_ns() // 1_000_000 - _BEGAN_MS
     simulator = Simulator(seed, messages, events, shape, poison, callbacks, start_ms=start_ms)
     if verify:
         return _verify(settings, simulator, wait_s)

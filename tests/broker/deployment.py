@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections import Counter
@@ -252,6 +254,20 @@ class WorkerProcess:
             for sample in family.samples:
                 samples.setdefault(sample.name, []).append((sample.labels, sample.value))
         return samples
+
+    def page(self, path: str) -> str:
+        """Return one of the worker's pages, whatever its status."""
+        url = next(str(line["url"]) for line in self.events_logged() if "url" in line)
+        try:
+            with urllib.request.urlopen(urllib.parse.urljoin(url, path), timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def ends_or(self, condition: Callable[[], bool], timeout_s: float = _DEADLINE_S) -> int | None:
+        """Wait until it ends, and return its exit code, or until something holds, and return None."""
+        wait_for("an end", lambda: self._process.poll() is not None or condition(), timeout_s)
+        return self._process.poll()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this process alone."""

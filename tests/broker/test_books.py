@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from processor.simulator import Simulator
-from tests.broker.deployment import Deployment
-from tests.broker.test_worker import SEED, START_MS
+from processor.simulator import Simulator, judge
+from tests.broker.deployment import PARTITIONS, Deployment
+from tests.broker.test_worker import SEED, START_MS, keyed
 from tests.kafka.broker import Broker
 
 
@@ -77,6 +77,28 @@ def test_an_offset_that_a_tool_has_set_is_said_plainly(deployment: Deployment, b
 
     assert done.returncode == 1
     assert f"{deployment.topics['raw']}[0]: offset 0 has no books" in done.stdout
+
+
+def test_records_read_again_after_a_tool_has_set_the_offsets_back_change_nothing(
+    deployment: Deployment, broker: Broker
+) -> None:
+    oracle = deployment.produce(keyed(1_000))
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+    offsets = [TopicPartition(deployment.topics["raw"], number, 0) for number in range(PARTITIONS)]
+    request = [ConsumerGroupTopicPartitions(deployment.name, offsets)]
+    for future in broker.admin.alter_consumer_group_offsets(request).values():
+        future.result(30)
+
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+
+    verdict = judge(oracle, deployment.changes(), exact=True)
+    assert verdict.equal, f"seed {SEED}: {verdict.summary()}"
+    assert deployment.booked()["published"] == 0
+    assert len(deployment.dead_letters()) == 2 * oracle.by_outcome["dead_lettered"]
 
 
 def test_a_group_that_is_not_there_gives_one_line(deployment: Deployment) -> None:

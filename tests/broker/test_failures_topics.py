@@ -9,8 +9,10 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from processor.codec import encode_raw_events
 from processor.errors import ExitCode
 from processor.simulator import Simulator, judge
+from processor.testing import raw_event
 from tests.broker.deployment import Deployment, wait_for
 from tests.broker.test_worker import SEED, START_MS, assert_exact, keyed
 from tests.kafka.broker import Broker
@@ -163,6 +165,37 @@ def test_a_value_too_large_for_the_dead_letter_topic_is_cut_and_told(deployment:
     assert 4_000 < len(kept) < 6_000
     assert headers["status.errors.value_bytes"] == str(len(value)).encode()
     assert headers["status.errors.value_sha256"] == sha256(value)
+
+
+def large(message_id: str, size: int) -> tuple[bytes, bytes]:
+    event = raw_event("twilio", message_id, "sent", channel="SMS", error_text="x" * size)
+    return message_id.encode(), encode_raw_events([event])[0]
+
+
+def test_no_record_is_so_large_that_it_stops_the_worker(deployment: Deployment, broker: Broker) -> None:
+    """Kafka's own default takes 1,048,588 bytes, the client's own default a million."""
+    deployment.settings["LIMITS__RECORD_BYTES_MAX"] = 2_000_000
+    records = [(b"garbage", b"x" * 1_048_000), (b"k" * 1_048_000, b"x"), large("SM1", 1_047_000), large("SM2", 1)]
+    for record in records:
+        broker.produce(deployment.topics["raw"], [record], message_max_bytes=2_000_000)
+    with deployment.worker() as worker:
+        deployment.wait_for_events(4)
+        assert worker.stop() == 0
+
+    deployment.settings["KAFKA__MESSAGE_MAX_BYTES"] = 20_000
+    broker.produce(deployment.topics["raw"], [large("SM3", 40_000), large("SM4", 1)])
+    with deployment.worker() as worker:
+        deployment.wait_for_events(6)
+        assert worker.stop() == 0
+
+    letters = {(letter.key() or b"")[:7]: dict(letter.headers() or []) for letter in deployment.dead_letters()}
+    assert {change.message_id for change in deployment.changes()} == {"SM1", "SM2", "SM4"}
+    assert {key: headers["status.errors.reason"] for key, headers in letters.items()} == {
+        b"garbage": b"undecodable",
+        b"kkkkkkk": b"undecodable",
+        b"SM3": b"unprocessable",
+    }
+    assert letters[b"kkkkkkk"]["status.errors.key_bytes"] == b"1048000"
 
 
 def sha256(value: bytes) -> bytes:

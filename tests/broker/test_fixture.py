@@ -108,10 +108,12 @@ def test_a_broker_ends_with_pytest_however_that_ends(
     del make_broker  # Only for what it skips: a machine without Java.
     waiting = tmp_path / "test_waiting.py"
     waiting.write_text(
-        "from pathlib import Path\nimport signal\n\n"
+        "from pathlib import Path\nimport time\n\n"
         "def test_waits(make_broker):\n"
         f"    Path({str(tmp_path / 'pid')!r}).write_text(f'{{make_broker().process.pid}}.')\n"
-        "    signal.pause()\n"
+        # A pause until a signal comes would miss one that came just before it.
+        "    while True:\n"
+        "        time.sleep(0.1)\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}

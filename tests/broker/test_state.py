@@ -121,7 +121,7 @@ def test_a_changelog_that_was_made_anew_stops_the_worker_until_that_is_accepted(
         assert "Traceback" not in worker.log
 
     with deployment.worker(0, "--reset-state") as worker:
-        wait_for("the new one to be taken over", lambda: "took over the new changelog" in worker.log)
+        wait_for("the new one to be taken over", lambda: "committed where inputs begin" in worker.log)
         assert worker.stop() == 0
     more = deployment.produce(keyed(500))
     run_until(deployment, oracle.totals.total() + more.totals.total())

@@ -226,7 +226,7 @@ def test_a_topic_that_may_not_be_described_is_a_denial(guarded: Broker) -> None:
     topics.create(guarded.admin, topics.plan(names, PARTITIONS, RETENTION_MS))
     worker = AdminClient(guarded.client(user("worker")))
 
-    with pytest.raises(FatalError, match=f"not permitted to describe {names.state}") as caught:
+    with pytest.raises(FatalError, match=f"not permitted while trying to describe {names.state}") as caught:
         topics.describe(worker, [names.state])
 
     assert caught.value.exit_code is ExitCode.NOT_PERMITTED

@@ -83,8 +83,10 @@ def test_records_that_the_broker_refuses_are_found_and_dead_lettered(broker: Bro
 
     with deployment.worker() as running:
         deployment.wait_for_events(oracle.totals.total() + 1)
+        results = {row["result"]: count for row, count in running.metrics()["status_processor_transactions_total"]}
         assert running.stop() == 0
 
+    assert results["aborted_refused"] >= 1
     assert judge(oracle, deployment.changes(), exact=True).equal
     (letter,) = deployment.dead_letters()
     headers = dict(letter.headers() or [])

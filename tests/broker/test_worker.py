@@ -13,7 +13,7 @@ import pytest
 from processor.codec import encode_raw_events
 from processor.simulator import Oracle, Simulator, judge
 from processor.testing import raw_event
-from tests.broker.deployment import Deployment, WorkerProcess, wait_for
+from tests.broker.deployment import PARTITIONS, Deployment, WorkerProcess, wait_for
 from tests.conftest import MakeBroker
 from tests.kafka.broker import Broker
 
@@ -85,7 +85,38 @@ def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(
     assert published == oracle.by_outcome["published"]
 
 
+Samples = dict[str, list[tuple[dict[str, str], float]]]
+
+
+def clients_told(samples: Samples) -> set[str]:
+    """Return the clients of which a round trip to the broker itself has been told."""
+    rows = samples["status_processor_client_broker_rtt_seconds_count"]
+    return {row["client"] for row, count in rows if row["broker"] != "coordinator" and count}
+
+
+def assert_watched(deployment: Deployment, samples: Samples) -> None:
+    """What a worker that has nothing left to do tells of itself."""
+
+    def values(name: str) -> list[float]:
+        return [value for _, value in samples[f"status_processor_{name}"]]
+
+    host, port = deployment.broker.bootstrap.split(",")[0].rsplit(":", 1)
+    assert not [row for rows in samples.values() for row, _ in rows if {host, port, f"{host}:{port}"} & {*row.values()}]
+    assert values("oldest_unprocessed_seconds") == [0.0] * 2 * PARTITIONS
+    assert values("stalled_partitions") == [0.0]
+    assert min(values("state_bytes")) > 0
+    assert len(values("state_bytes")) == PARTITIONS
+    changes = len(deployment.changes())
+    assert 0 < values("end_to_end_delay_seconds_count")[0] <= changes
+    assert values("end_to_end_delay_seconds_sum")[0] > 0
+    assert sum(values("changes_total")) == changes
+    assert values("client_queue_messages")[:1] == [0.0]
+    assert all(connected == 1 for connected in values("client_brokers_connected"))
+    assert samples["process_resident_memory_bytes"][0][1] > 0
+
+
 def test_callbacks_of_several_messages_are_forwarded_to_their_owners(deployment: Deployment) -> None:
+    deployment.settings["METRICS__CLIENT_STATISTICS_MS"] = 1_000
     deployment.create_topics()
     oracle = deployment.produce(Simulator(SEED, events=10_000, callbacks=0.5, start_ms=START_MS))
 
@@ -93,8 +124,11 @@ def test_callbacks_of_several_messages_are_forwarded_to_their_owners(deployment:
         deployment.wait_for_events(oracle.totals.total())
         # Behind the last forwarded event lies its transaction's marker, which is nothing to process.
         wait_for("no lag", lambda: not any(lag for _, lag in worker.metrics()["status_processor_consumer_lag_records"]))
+        wait_for("librdkafka's statistics", lambda: {"consumer", "producer"} <= clients_told(worker.metrics()))
+        samples = worker.metrics()
         assert worker.stop() == 0
 
+    assert_watched(deployment, samples)
     verdict = judge(oracle, deployment.changes())
     assert verdict.equal, f"seed {SEED}: {verdict.summary()}"
     booked = deployment.booked()
@@ -255,7 +289,7 @@ def test_sighup_loads_new_packs_under_a_running_worker_and_refuses_bad_ones(
         deployment.wait_for_events(1)
         (packs / "acme.toml").write_text(ACME)
         worker.signal(signal.SIGHUP)
-        wait_for("the new pack", lambda: reloads(worker) == {"loaded": 1.0})
+        wait_for("the new pack", lambda: reloads(worker) == {"loaded": 1.0, "refused": 0.0})
         report("m2")
         deployment.wait_for_events(2)
         (packs / "acme.toml").write_text(ACME.replace('landed = "DELIVERED"', 'landed = "ARRIVED"'))

@@ -12,10 +12,11 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from tests.kafka.broker import Broker
 from tests.kafka.maven import MavenBroker
-from tests.kafka.readiness import HOST, free_port
+from tests.kafka.readiness import HOST, free_port, wait_until_it_answers
 
 _NODES = (1, 2, 3)
 _HEAP = "512m"
+_JOINED_WITHIN_S = 60
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def cluster(directory: Path) -> Iterator[Cluster]:
             discarding.callback(nodes[node].discard)
         with ThreadPoolExecutor(len(nodes)) as starting:
             list(starting.map(MavenBroker.start, nodes.values()))
+        # The controller may take a moment longer to know the last of them, and refuses topics until then.
+        wait_until_it_answers({"bootstrap.servers": bootstrap}, _JOINED_WITHIN_S, brokers=len(_NODES))
         yield Cluster(Broker({"bootstrap.servers": bootstrap}), nodes)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.kafka.readiness import HOST, BrokerError, free_port, wait_until_it_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERSION = "4.1.0"
 _CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
@@ -77,6 +77,8 @@ class MavenBroker:
         config: Mapping[str, str] | None = None,
         client: Mapping[str, str | float] | None = None,
         heap: str = "1g",
+        format_options: Sequence[str] = (),
+        java_options: Sequence[str] = (),
     ) -> None:
         """Format a log directory.
 
@@ -85,9 +87,12 @@ class MavenBroker:
             config: Settings of the broker over ours; `{port}` and `{controller_port}` in a value are filled in.
             client: librdkafka settings that a client needs beside the address, such as SASL's.
             heap: Size of the Java heap.
+            format_options: More options of the tool that formats the log directory, such as its first users.
+            java_options: More options of the broker's Java.
         """
         self._directory = directory
         self._heap = heap
+        self._java_options = list(java_options)
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -95,7 +100,7 @@ class MavenBroker:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "log4j2.yaml").write_text(_LOG4J)
         self._file.write_text("".join(f"{key}={value}\n" for key, value in self._properties(config or {}).items()))
-        format_it = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._file)]
+        format_it = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._file), *format_options]
         _run([*self._java("256m"), *format_it], _FORMAT_S)
 
     @property
@@ -184,7 +189,8 @@ class MavenBroker:
 
     def _java(self, heap: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self._directory}/log4j2.yaml"
-        return ["java", f"-Xmx{heap}", f"-Xms{heap}", "-XX:+PerfDisableSharedMem", log4j, "-cp", f"{fetch_jars()}/*"]
+        own = [f"-Xmx{heap}", f"-Xms{heap}", "-XX:+PerfDisableSharedMem", log4j]
+        return ["java", *own, *self._java_options, "-cp", f"{fetch_jars()}/*"]
 
     def _properties(self, config: Mapping[str, str]) -> dict[str, str]:
         ports = {"{port}": str(self._port), "{controller_port}": str(free_port())}

@@ -38,9 +38,12 @@ def free_port() -> int:
 
 
 def wait_until_it_answers(
-    client: Mapping[str, str | float], within_s: float, has_ended: Callable[[], bool] = lambda: False
+    client: Mapping[str, str | float],
+    within_s: float,
+    has_ended: Callable[[], bool] = lambda: False,
+    brokers: int = 1,
 ) -> None:
-    """Wait until a broker has joined its cluster.
+    """Wait until so many brokers have joined their cluster.
 
     Raises:
         BrokerError: It ended, or did not answer in time.
@@ -52,8 +55,12 @@ def wait_until_it_answers(
         if has_ended():
             raise BrokerError(f"the broker for {client['bootstrap.servers']} ended while it started")
         try:
-            if admin.list_topics(timeout=1).brokers:
-                return
+            found = len(admin.list_topics(timeout=1).brokers)
         except KafkaException as exception:
             last = str(exception.args[0])
+        else:
+            if found >= brokers:
+                return
+            last = f"{found} of {brokers} are there"
+            time.sleep(0.05)
     raise BrokerError(f"no broker answers at {client['bootstrap.servers']} within {within_s:.0f} s ({last})")

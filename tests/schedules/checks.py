@@ -12,6 +12,7 @@ from processor.model import StatusChange
 from processor.outbox import Outbox
 from processor.pipeline import Pipeline
 from processor.reduce import advance
+from processor.standby import standby_partitions
 from processor.status import STATUSES_BY_RANK
 from processor.testing import MemoryStates
 from tests.schedules.clients import SimMessage
@@ -36,6 +37,7 @@ def check(world: World) -> None:
     _check_contents(world, changes)
     _check_books(world, changes)
     _check_stores(world)
+    _check_standbys(world)
 
 
 def run_schedule(seed: int) -> World:
@@ -131,6 +133,7 @@ def _check_books(world: World, changes: dict[int, list[StatusChange]]) -> None:
     for topic in (*world.raw, OWN.rekeyed):
         for number in range(world.cluster.topics[topic]):
             records = _count(world, topic, number)
+            _hold((topic, number) in world.cluster.offsets, f"nothing says where {topic}[{number}] begins")
             books = _books(world, topic, number)
             _hold(books.balanced, f"the books of {topic}[{number}] do not balance")
             _hold(books.records == records, f"the books of {topic}[{number}] say {books.records} of {records} records")
@@ -156,6 +159,18 @@ def _check_stores(world: World) -> None:
             _hold(held == folded, f"the store of partition {number} is not what its changelog says")
             end = max((offset for offset, _ in world.cluster.logs[OWN.state, number].committed()), default=-1)
             _hold(store.offset > end, f"the store of partition {number} is behind its changelog")
+
+
+def _check_standbys(world: World) -> None:
+    """Every worker follows the neighbours of what it owns, and nothing else is open."""
+    for process in world.processes:
+        assert process.worker is not None
+        assignment = process.worker.assignment
+        own = {number for topic, number in assignment.inputs if topic == OWN.rekeyed}
+        wanted = standby_partitions(own, world.shape.partitions, world.shape.standbys)
+        followed = set(assignment.standbys.followed)
+        _hold(followed == wanted, f"worker {process.ordinal} follows {followed} instead of {wanted}")
+        _hold(set(assignment.stores.opened) == own | wanted, f"worker {process.ordinal} has other stores open")
 
 
 def _books(world: World, topic: str, number: int) -> Books:

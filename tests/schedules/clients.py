@@ -210,6 +210,12 @@ class SimConsumer:
 
     def list_topics(self, topic: str | None = None, timeout: float = 0) -> SimpleNamespace:
         del timeout
+        if topic is not None and self._host.draw("the topic is unknown"):  # So says a broker that has just started.
+            error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+            return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions={})})
+        if topic in self._cluster.grown and self._host.draw("the broker has not heard that the topic has grown"):
+            before = dict.fromkeys(range(self._cluster.topics[topic] - 1))
+            return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=before)})
         return SimpleNamespace(
             topics={
                 name: SimpleNamespace(error=None, partitions=dict.fromkeys(range(count)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Operations = list[tuple[bytes, bytes | None]]
@@ -44,13 +44,15 @@ class Files:
 class Disk:
     """The state directory of one worker: databases by path. It outlives the worker's processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_corrupt: Callable[[], bool]) -> None:
+        """`is_corrupt` tells of each access whether it meets a checksum that does not match."""
         self.files: dict[str, Files] = {}
         self._open: list[Database] = []
+        self._is_corrupt = is_corrupt
 
     def open(self, directory: Path) -> Database:
         """Open a database, or make an empty one."""
-        database = Database(self.files.setdefault(str(directory), Files()))
+        database = Database(self.files.setdefault(str(directory), Files()), self._is_corrupt)
         self._open.append(database)
         return database
 
@@ -66,19 +68,27 @@ class Disk:
 class Database:
     """Stands for an open Rdict."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, is_corrupt: Callable[[], bool]) -> None:
         self.files = files
         self.dead = False
+        self._is_corrupt = is_corrupt
         self._content = dict(files.flushed)
         for operations, _ in files.written:
             _apply(self._content, operations)
 
     def get(self, key: bytes) -> bytes | None:
+        self._look(key)
         return self._content.get(key)
 
     def write(self, batch: Batch, options: Any) -> None:
+        for key, _ in batch.operations:
+            self._look(key)
         self.files.written.append((batch.operations, not options.disable_wal))
         _apply(self._content, batch.operations)
+
+    def _look(self, key: bytes) -> None:
+        if not key.startswith(b"\0") and self._is_corrupt():  # An empty store is in order.
+            raise OSError("Corruption: block checksum mismatch")
 
     def flush(self) -> None:
         if not self.dead:

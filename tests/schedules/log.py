@@ -109,7 +109,17 @@ class Cluster:
         self.offsets: dict[TopicPart, tuple[int, str]] = {}
         self.pending: dict[TopicPart, set[int]] = defaultdict(set)
         """Transactions that may still change an offset."""
+        self.grown: set[str] = set()
+        """Topics that have more partitions than at first."""
         self._clock = clock
+
+    def add_partition(self, topic: str) -> None:
+        """Let a topic grow, which the group is told of."""
+        self.logs[topic, self.topics[topic]] = Log()
+        self.topics[topic] += 1
+        self.group.topics[topic] += 1
+        self.grown.add(topic)
+        self.group.rebalance()
 
     def delete_records(self, at: TopicPart, count: int) -> None:
         """Begin a partition as retention leaves one: its first offsets are gone."""

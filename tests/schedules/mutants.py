@@ -227,6 +227,33 @@ def lost_position_not_given_again() -> AbstractContextManager[None]:
     return _instead(Assignment, "begin_anew", _nothing)
 
 
+def unknown_topic_taken_for_one_that_forwards() -> AbstractContextManager[None]:
+    """Believe a broker that has just started and does not know a raw topic yet: it does not have P partitions."""
+    ask = Assignment._partitions_of
+
+    def count(self: Assignment, topic: str) -> int:
+        return ask(self, topic) or self._partition_counts.setdefault(topic, 1_000)
+
+    return _instead(Assignment, "_partitions_of", count)
+
+
+def partitions_counted_only_at_an_assignment() -> AbstractContextManager[None]:
+    """Believe that a worker is told whenever a topic grows."""
+    return _instead(Assignment, "_is_count_due", lambda _: False)
+
+
+def broken_standby_not_followed_again() -> AbstractContextManager[None]:
+    """Believe that everything is settled when the store of a standby was set aside."""
+    rebuild = Assignment.rebuild
+
+    def settled(self: Assignment, doubt: Any) -> None:
+        before = self._settled
+        rebuild(self, doubt)
+        self._settled = before
+
+    return _instead(Assignment, "rebuild", settled)
+
+
 MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     restore_only_to_the_last_stable_offset: "everything",
     watermark_read_before_the_stable_offsets: "everything",
@@ -247,5 +274,8 @@ MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     position_that_goes_back_not_noticed: "everything",
     inputs_given_before_their_offsets_are_known: "everything",
     lost_position_not_given_again: "everything",
+    unknown_topic_taken_for_one_that_forwards: "everything",
+    partitions_counted_only_at_an_assignment: "growing topics",
+    broken_standby_not_followed_again: "corrupt stores",
 }
 """Every mutant, and the profile of schedules that finds it soonest."""

@@ -26,11 +26,14 @@ class Process:
     def __init__(self, world: World, ordinal: int) -> None:
         self.world = world
         self.ordinal = ordinal
-        self.disk = Disk()
+        self.disk = self._new_disk()
         self.dead = True
         self.life = Life(self)
         self.worker: Worker | None = None
         self._context: AbstractContextManager[Worker] | None = None
+
+    def _new_disk(self) -> Disk:
+        return Disk(lambda: self.world.fault(self, "the store is corrupt"))
 
     def start(self) -> None:
         """Start it, as a supervisor would."""
@@ -62,7 +65,7 @@ class Process:
         self.disk.crash()
         if self.world.random.random() < self.world.disks_are_lost:
             self.world.note(f"worker {self.ordinal} loses its disk")
-            self.disk = Disk()
+            self.disk = self._new_disk()
         self.end()
 
     def end(self) -> None:

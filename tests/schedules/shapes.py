@@ -13,6 +13,9 @@ FAULTS: Final = {
     "send_offsets times out": 0.05,
     "send_offsets aborts": 0.05,
     "the position goes back": 0.01,
+    "the topic is unknown": 0.02,
+    "the broker has not heard that the topic has grown": 0.01,
+    "the store is corrupt": 0.004,
     "the broker refuses the batch": 0.1,
     "init times out": 0.05,
     "commit times out before it is done": 0.03,
@@ -57,6 +60,13 @@ PROFILES: Final = {
         shape={"standbys": 1, "workers": 2, "partitions": 2, "ids": 2, "records": 40, "loose": 0},
     ),
     "crashes": Profile({"crash": 0.06, "freeze": 0.0}, faults_max=20, disks_are_lost=0.0, shape={"loose": 0}),
+    "growing topics": Profile(
+        {"crash": 0.01, "the topic is unknown": 0.1, "the broker has not heard that the topic has grown": 0.4},
+        faults_max=25,
+        sessions_end=0.1,
+        shape={"partitions": 2, "loose": 1, "grows": 2, "workers": 2, "incremental": True, "records_max": 2},
+    ),
+    "corrupt stores": Profile({"the store is corrupt": 0.05}, faults_max=12, shape={"standbys": 1, "workers": 2}),
     "frozen workers": Profile({"freeze": 0.08, "crash": 0.005}, faults_max=12, shape={"workers": 3, "records_max": 5}),
 }
 
@@ -68,7 +78,9 @@ class Shape:
     partitions: int
     workers: int
     loose: int
-    """Partitions of the raw topic that forwards; 0 for none."""
+    """Partitions of the raw topic that forwards, at first; 0 for none."""
+    grows: int
+    """Partitions that it gets later. While it has as many as the own topics it does not forward."""
     incremental: bool
     standbys: int
     records: int
@@ -86,6 +98,7 @@ class Shape:
             partitions=partitions,
             workers=draw.choice((1, 2, 2, 3)),
             loose=draw.choice((0, 0, partitions + 1)),
+            grows=draw.choice((0, 1)),
             incremental=draw.random() < 0.5,
             standbys=draw.choice((0, 0, 1)),
             records=draw.randint(6, 24),

@@ -108,7 +108,7 @@ def build(process: Process, life: Life) -> AbstractContextManager[Worker]:
         with _as_this(process, life):
             context = processor.assembly.worker(_plan(world.shape, process.ordinal, sorted(world.raw)))
             worker = context.__enter__()
-        worker.clock = lambda: world.now
+        worker.clock = worker.assignment._clock = lambda: world.now
         worker.sleep = lambda _: None
         try:
             yield worker

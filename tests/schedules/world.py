@@ -24,6 +24,7 @@ STEPS: Final = 60
 """Turns with faults."""
 CALM_STEPS: Final = 600
 """Turns without, after which everything must be done."""
+_GROWS: Final = 0.03
 _STATUSES: Final = ("QUEUED", "SENT", "DELIVRD", "UNDELIV", "EXPIRED", "ACCEPTD")
 _IDS: Final = tuple(f"m{number}" for number in range(6))
 
@@ -67,6 +68,7 @@ class World:
         self.processes = [Process(self, ordinal) for ordinal in range(self.shape.workers)]
         self._frozen: list[Process] = []
         self._unsent = self.shape.records
+        self._grows = self.shape.grows if self.shape.loose else 0
 
     def run(self) -> None:
         """Live through the schedule, and let everything finish.
@@ -97,6 +99,8 @@ class World:
         draw = self.random.random()
         if self._unsent and draw < 0.3:
             self._produce()
+        if self._grows and self.random.random() < _GROWS:
+            self._grow()
         self._network()
         if draw > 1 - self.sessions_end:
             self._lose_a_session()
@@ -141,6 +145,13 @@ class World:
         for process in self.processes:
             if process.dead:
                 self.cluster.expire(f"app-{process.ordinal}")
+
+    def _grow(self) -> None:
+        """Add a partition to the raw topic that forwards."""
+        self._grows -= 1
+        self.cluster.add_partition(LOOSE)
+        self.note(f"{LOOSE} has {self.cluster.topics[LOOSE]} partitions now")
+        self.counts["topics grown"] += 1
 
     def _lose_a_session(self) -> None:
         """Let the session of somebody run out: dead, frozen, or only slow."""
@@ -198,7 +209,7 @@ class World:
         if self.random.random() < 0.06:
             value = b"\xff"  # No frame: a dead letter.
         if self.shape.loose and self.random.random() < 0.4:
-            at = (LOOSE, self.random.randrange(self.shape.loose))
+            at = (LOOSE, self.random.randrange(self.cluster.topics[LOOSE]))
         else:
             at = (RAW, owner_of(key, self.shape.partitions))
         self.cluster.append(at, Entry(None, key.encode(), value))
@@ -212,8 +223,8 @@ class World:
                 last = max((offset for offset, _ in log.committed()), default=-1)
                 if last >= 0 and self.cluster.offsets.get((topic, number), (0, ""))[0] <= last:
                     return False
-        running = [process for process in self.processes if process.worker is not None]
-        return len(running) == len(self.processes) and not self.cluster.ending
+        settled = [process for process in self.processes if process.worker and process.worker.assignment._settled]
+        return len(settled) == len(self.processes) and not self.cluster.ending
 
     def note(self, line: str) -> None:
         """Remember what happened, for whoever reads a failure."""
