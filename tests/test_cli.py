@@ -95,6 +95,10 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--ordinal", "0", "--set", "kafka.group.id=x"], ExitCode.SETTINGS, "use group"),
         (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
         (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
+        (["dead-letters", "list", "--since", "never"], ExitCode.USAGE, "24h"),
+        (["dead-letters", "show", "3"], ExitCode.USAGE, "3:17"),
+        (["dead-letters", "show", "3:17", "--output", "x"], ExitCode.USAGE, "--raw"),
+        (["dead-letters", "replay", "--rate", "0"], ExitCode.USAGE, "--rate"),
     ],
 )
 def test_a_mistake_gives_one_line_and_its_exit_code(
