@@ -299,6 +299,7 @@ def test_a_report_is_shown_with_its_ids_and_without_its_recipient() -> None:
     shown = shown_in_full(scene)
 
     assert "9876543210987" in shown
+    assert f"status.errors.timestamp = {START_MS}" in shown
     assert "no route to ***23" in shown
     assert "some.user" not in shown
     assert NUMBER not in shown

@@ -8,7 +8,14 @@ from urllib.parse import unquote_plus
 
 from processor.cli.common import time_in_words
 from processor.errors import InputError
-from processor.headers import ERRORS_MESSAGE, ERRORS_VERSION, headers_of
+from processor.headers import (
+    ERRORS_MESSAGE,
+    ERRORS_OFFSET,
+    ERRORS_TIMESTAMP,
+    ERRORS_VALUE_SHA256,
+    ERRORS_VERSION,
+    headers_of,
+)
 from processor.logs import printable
 from processor.model import RawCallback, RawStatusEvent, StatusEvent
 from processor.pipeline import WHOLE_RECORD
@@ -29,6 +36,8 @@ _COLUMNS: Final = (
 _HIDDEN: Final = frozenset({"recipient", "sender"})
 _IDS: Final = frozenset({"message_id", "event_id", "client_reference", "status", "error_code", "channel", "carrier"})
 """What names a message, or is a carrier's own word, and nobody's number."""
+_OWN_NUMBERS: Final = frozenset({ERRORS_TIMESTAMP, ERRORS_OFFSET, ERRORS_VALUE_SHA256})
+"""Headers of ours that may look like a phone number."""
 _BODY_CHARS_MAX: Final = 16_384
 
 
@@ -92,7 +101,7 @@ def letter_in_full(letter: Letter, record: Record, content: Content, replayed_by
         "version": facts.get(ERRORS_VERSION),
         "key": None if key is None else masked(key.decode(errors="replace")),
         "value_bytes": None if value is None else len(value),
-        "headers": [[name, masked(text)] for name, text in headers],
+        "headers": [[name, text if name in _OWN_NUMBERS else masked(text)] for name, text in headers],
         "value": _item(content),
         "elements": [_element(element) for element in content.elements],
     }
