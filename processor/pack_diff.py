@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.errors import DecodeError, InputError
-from processor.headers import element_to_replay
+from processor.headers import replay_of
 from processor.logs import printable
 from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, StatusEvent
 from processor.privacy import masked
@@ -101,7 +101,7 @@ class PackDiff:
                 self.undecodable += 1
                 continue
             try:
-                only = element_to_replay(record)
+                only = replay_of(record).element
             except InputError:
                 self.undecodable += 1
                 continue

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
-from warnings import catch_warnings, simplefilter
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -34,7 +32,7 @@ from processor.kafka_errors import (
     is_denied,
     is_fenced,
 )
-from processor.producing import forward_record, produce, produce_batch
+from processor.producing import close, forward_record, produce, produce_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -257,7 +255,7 @@ class Publisher:
         self._initialised = False
         if producer is not None:
             # The client itself would wait for ever for the abort to be answered; a close that does is left behind.
-            self._bounded.call(lambda: _close(producer), _CALL_S * 5)
+            self._bounded.call(lambda: close(producer), _CALL_S * 5)
         self._bounded.close()
 
     def _produce_batches(
@@ -424,14 +422,6 @@ def _cut(field: bytes | None, room: int, names: tuple[str, str], headers: Header
     headers.append((bytes_name, str(len(field)).encode()))
     headers.append((sha256_name, hashlib.sha256(field).hexdigest().encode()))
     return field[: max(0, room)]
-
-
-def _close(producer: Producer) -> None:
-    with suppress(KafkaException), catch_warnings():
-        # What cannot be aborted any more ends with the next producer of this id, or by its timeout.
-        simplefilter("ignore", RuntimeWarning)
-        producer.purge()
-        producer.close()
 
 
 def _surfaced(raised: KafkaException | SystemError) -> KafkaException:

@@ -219,16 +219,19 @@ class State(Table):
 
 
 class DeadLetters(Table):
-    """When bad input stops the worker instead of filling the dead-letter topic; 0 switches a rule off."""
+    """When bad input stops the worker instead of filling the dead-letter topic, and how often it may be replayed."""
 
     share_max: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Largest share of dead letters in the last `window_records` of a partition",
+        description="Largest share of dead letters in the last `window_records` of a partition; 0: no limit",
     )
     window_records: int = Field(default=1000, ge=10, le=1_000_000, description="Records that the share is taken of")
-    run_max: int = Field(default=200, ge=0, le=1_000_000, description="Longest run of dead letters")
+    run_max: int = Field(default=200, ge=0, le=1_000_000, description="Longest run of dead letters; 0: no limit")
+    attempts_max: int = Field(
+        default=3, ge=1, le=1000, description="How often `dead-letters replay` sends one letter back at most"
+    )
 
 
 class Limits(Table):

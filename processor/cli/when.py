@@ -30,11 +30,17 @@ def ms_of(text: str, now_ms: int) -> int:
         ValueError: It names none, or one without its zone, which would be a guess.
     """
     try:
-        return now_ms - int(parse_duration(text).total_seconds() * 1000)
-    except ValueError:
-        pass
+        ms = now_ms - int(parse_duration(text).total_seconds() * 1000)
+    except (ValueError, OverflowError):
+        ms = _moment_ms(text.strip())
+    if ms < 0:
+        raise ValueError(f"{_ALLOWED}, and no earlier than 1970")
+    return ms
+
+
+def _moment_ms(text: str) -> int:
     try:
-        when = datetime.fromisoformat(text.strip())
+        when = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(_ALLOWED) from None
     if when.tzinfo is None:
