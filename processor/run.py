@@ -194,6 +194,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         registry=registry,
         change_frame=_change_frame(registry, names.changes),
         recipients=_recipient_rule(settings),
+        tracing=settings.tracing == "propagate",
         telemetry=telemetry,
     )
 

@@ -403,6 +403,11 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Keys the hash of a recipient in a message's identity; fixed as long as state is kept",
     )
+    tracing: Annotated[Literal["off", "propagate"], BeforeValidator(_lower)] = Field(
+        default="off",
+        description="propagate: the W3C trace context of a raw record (headers traceparent, tracestate) goes on to "
+        "its changes; costs nothing for records without one",
+    )
     privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
     log: Log = Log()

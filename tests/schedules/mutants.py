@@ -14,7 +14,7 @@ import processor.worker
 from processor.assignment import Assignment
 from processor.changelog import ChangelogReader, watermarks
 from processor.publisher import DoubtfulConnection
-from processor.store import StatePartition, encode_staged
+from processor.store import StatePartition
 from processor.worker import Worker
 from tests.schedules.clients import SimConsumer
 
@@ -69,10 +69,10 @@ def store_written_before_the_commit() -> AbstractContextManager[None]:
 
     def eager(self: Worker, *arguments: Any) -> None:
         for store in self.assignment.ready.values():
-            if store.staged:
-                staged = dict(store.staged)
-                store.apply(encode_staged(staged), store.offset, 0)
-                store._overlay = staged
+            staged, overlay, dropped = store.encode_staged(), store._overlay, store._dropped
+            if staged:
+                store.apply(staged, store.offset, 0)
+                store._overlay, store._dropped = overlay, dropped
         publish(self, *arguments)
 
     return _instead(Worker, "_publish", eager)
