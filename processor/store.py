@@ -170,14 +170,12 @@ class StatePartition:
             self._recent.pop(identity, None)
             self._older.pop(identity, None)
         self._recent.update(self._overlay)
-        self.discard()
+        self._nothing_staged()
         self._write(_batch_of(staged, appended_ms), next_offset, appended_ms, self._durable)
 
     def discard(self) -> None:
         """Forget what was staged: its transaction was aborted."""
-        self._overlay = {}
-        self._dropped = set()
-        self._audits = {}
+        self._nothing_staged()
 
     def restore(self, records: Iterable[Change], next_offset: int, appended_ms: int) -> None:
         """Apply changelog records in order (None: a tombstone), up to `next_offset`.
@@ -240,6 +238,11 @@ class StatePartition:
         self.discard()
         with suppress(Exception):  # rocksdict raises plain Exception for everything
             self._db.close()
+
+    def _nothing_staged(self) -> None:
+        self._overlay = {}
+        self._dropped = set()
+        self._audits = {}
 
     def _remember(self, identity: str, state: MessageState) -> None:
         if len(self._recent) >= self._generation_entries:
