@@ -16,6 +16,8 @@ from processor.cli.carriers import carriers
 from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
 from processor.cli.explain import explain
+from processor.cli.forget import forget
+from processor.cli.inspect import inspect
 from processor.cli.schemas import schemas
 from processor.cli.settings import config
 from processor.cli.tail import tail
@@ -39,7 +41,21 @@ def commands() -> None:
     """Turn carriers' raw status reports into canonical per-message status changes, exactly once."""
 
 
-for _command in (run, demo, explain, simulate, tail, books, topics, dead_letters, config, carriers, schemas):
+for _command in (
+    run,
+    demo,
+    explain,
+    simulate,
+    tail,
+    books,
+    topics,
+    dead_letters,
+    inspect,
+    forget,
+    config,
+    carriers,
+    schemas,
+):
     commands.add_command(_command)
 
 
