@@ -110,8 +110,9 @@ class Pipeline:
             else:
                 source, timestamp = origin
                 run.sent_again(record, event.meaning.carrier)
-                trace = trace_of(headers) if self.tracing and len(headers) > 1 else NO_TRACE
-                run.reduce(record, event, states.get(event.identity), timestamp, WHOLE_RECORD, source, trace)
+                if self.tracing:
+                    run.trace = trace_of(headers)
+                run.reduce(record, event, states.get(event.identity), timestamp, WHOLE_RECORD, source)
         run.close(len(records))
 
     def condemn(self, topic: str, partition: int, record: Record, detail: str, outbox: Outbox) -> None:
@@ -142,6 +143,7 @@ class _Run:
         "_times_left_out",
         "_topic",
         "_unmapped",
+        "trace",
     )
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, states: States | None, outbox: Outbox) -> None:
@@ -160,6 +162,8 @@ class _Run:
         self._dead: set[int] = set()
         self._unmapped: list[Unmapped] = []
         self._times_left_out: list[str] = []
+        self.trace: Trace = NO_TRACE
+        """The trace context of the record at hand; only records with headers can have one."""
 
     def unusual(self, record: Record, item: RawStatusEvent | RawCallback | DecodeError) -> None:
         """Process a record that is not one plain report: a callback, a replayed letter, or not decodable."""
@@ -173,7 +177,8 @@ class _Run:
         except InputError as error:
             self.dead_letter(record, WHOLE_RECORD, "extract", error, carrier)
             return
-        trace = trace_of(headers_of(record)) if self._pipeline.tracing else NO_TRACE
+        if self._pipeline.tracing:
+            self.trace = trace_of(headers_of(record))
         if not elements:
             self.count(carrier, Outcome.IGNORED, IgnoreReason.EMPTY)
         for index, element in enumerate(elements):
@@ -182,14 +187,13 @@ class _Run:
             if isinstance(element, InputError):
                 self.dead_letter(record, index, "extract", element, carrier)
             else:
-                self.report(record, element, index, timestamp, trace)
+                self.report(record, element, index, timestamp)
+        self.trace = NO_TRACE
         if only is not None and only >= len(elements) > 0:
             missing = InputError(DeadLetterReason.MALFORMED, f"no element {only} to replay, there are {len(elements)}")
             self.dead_letter(record, WHOLE_RECORD, "extract", missing, carrier)
 
-    def report(
-        self, record: Record, report: RawStatusEvent, index: int, timestamp: int | None = None, trace: Trace = NO_TRACE
-    ) -> None:
+    def report(self, record: Record, report: RawStatusEvent, index: int, timestamp: int | None = None) -> None:
         """Map one report, then reduce it here or forward it; `timestamp` is the record's where it is not its own."""
         try:
             event = self._interpret(report)
@@ -211,10 +215,10 @@ class _Run:
             owner = owner_of(event.message_id, self._pipeline.partitions)
             if states is None or owner != self._partition:
                 source = Source(self._topic, self._partition, record.offset() or 0, index)
-                self._outbox.forwards.append(Forward(owner, event, source, timestamp, trace))
+                self._outbox.forwards.append(Forward(owner, event, source, timestamp, self.trace))
                 self.count(event.meaning.carrier, Outcome.FORWARDED)
                 return
-        self.reduce(record, event, state, timestamp, index, None, trace)
+        self.reduce(record, event, state, timestamp, index)
 
     def control(self, record: Record, headers: Headers, states: States) -> None:
         """Carry out what a control record asks for, unless that has been done.
@@ -242,7 +246,6 @@ class _Run:
         timestamp: int,
         index: int,
         origin: Source | None = None,
-        trace: Trace = NO_TRACE,
     ) -> None:
         """Join the event to its message's state and stage what follows from it.
 
@@ -266,8 +269,8 @@ class _Run:
         self._states.put(event[0], after)
         if suppressed is None:
             source = origin or Source(self._topic, self._partition, record.offset() or 0, index)
-            if trace:
-                self._outbox.traces.setdefault(self._partition, {})[len(self._changes)] = trace
+            if self.trace:
+                self._outbox.traces.setdefault(self._partition, {})[len(self._changes)] = self.trace
             change = change_of(event, state, after, source)
             self._changes.append(change if self._recipients is None else self._recipients(change))
             self.count(carrier, Outcome.PUBLISHED)
