@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from processor.errors import ExitCode, FatalError, TransientError
 from processor.kafka_errors import Heard, describe, error_of, is_denied, is_end
-from processor.topic_reader import CALL_S, METADATA_S, partitions_of, silent_logger
+from processor.topic_reader import METADATA_S, partitions_of, silent_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +24,8 @@ T = TypeVar("T")
 Place = tuple[str, int]
 """Topic and partition."""
 
+_CALL_S: Final = 0.1
+"""A call waits so long for more records even at the end: what each pass costs at least."""
 _RECORDS_MAX: Final = 10_000
 _ANSWER_S: Final = 10.0
 _STALLED_S: Final = 60.0
@@ -37,6 +39,8 @@ class PartitionReader:
         self._heard = Heard()
         own = {
             "group.id": group,
+            # A broker answers a fetch at the end of a partition only after so long, and each pass has an end.
+            "fetch.wait.max.ms": 20,
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
@@ -116,7 +120,7 @@ class PartitionReader:
         moved_at = time.monotonic()
         try:
             while left:
-                for message in self._consumer.consume(_RECORDS_MAX, CALL_S):
+                for message in self._consumer.consume(_RECORDS_MAX, _CALL_S):
                     place = (message.topic() or "", message.partition() or 0)
                     moved_at = time.monotonic()
                     if self._ended(message):
@@ -135,12 +139,12 @@ class PartitionReader:
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
 
     def records(self) -> list[Message]:
-        """Return what comes within half a second.
+        """Return what comes within a tenth of a second.
 
         Raises:
             FatalError: A topic may not be read.
         """
-        messages = self._consumer.consume(_RECORDS_MAX, CALL_S)
+        messages = self._consumer.consume(_RECORDS_MAX, _CALL_S)
         return [message for message in messages if not self._ended(message) and message.error() is None]
 
     def _ended(self, message: Message) -> bool:
