@@ -57,6 +57,8 @@ class DeadLetter(NamedTuple):
     stage: str
     reason: DeadLetterReason
     detail: str
+    carrier: str = "unknown"
+    """The pack's name, `unknown` where there is none."""
 
 
 class Forward(NamedTuple):

@@ -289,7 +289,7 @@ class _Run:
         """
         offset = record.offset() or 0
         source = Source(self._topic, self._partition, offset, index)
-        self._outbox.dead_letters.append(DeadLetter(record, source, stage, error.reason, error.detail))
+        self._outbox.dead_letters.append(DeadLetter(record, source, stage, error.reason, error.detail, carrier))
         if not is_replayed(record):
             self._dead.add(offset)
         self.count(carrier, Outcome.DEAD_LETTERED, error.reason)
