@@ -79,6 +79,8 @@ class PartitionView:
     running: int = 0
     waiting: int = 0
     standbys: int = 0
+    member: bool = False
+    """Whether the group has taken this worker in, be it with no partition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -357,6 +357,7 @@ class Worker:
             return
         self._viewed_at = now
         view = partition_view(self.consumer, self.assignment, self.reader, now)
+        view.member = self.assignment.has_been_assigned and names_member(self.consumer.consumer_group_metadata())
         self.report.look(self.reader.restores, self.reader.records_restored)
         self.telemetry.progressed(
             view,
