@@ -4,7 +4,7 @@ Theory of operation: what a worker may do, and nobody else, is to commit state a
 membership. So the reset is a worker of its own kind. It joins the group, which nobody else may be in, until it holds
 every input; waits until no transaction is open that could still change an offset, the changelog or the rekeyed topic;
 and commits, in one transaction, the new offsets with fresh books and one record in each changelog partition that voids
-everything before it (`store.RESET_KEY`). Before the commit nothing has happened, after it everything. A worker that
+everything before it (`RESET_KEY`). Before the commit nothing has happened, after it everything. A worker that
 starts meanwhile waits for its partitions until this member has left, or has taken some and the commit is refused.
 """
 

@@ -1,7 +1,8 @@
 """Names and values of the record headers that this program writes and reads.
 
 Dead letters carry `status.errors.*`, close to Kafka Connect's `__connect.errors.*`; forwarded events carry
-`status.origin.*`; a replayed dead letter carries `status.replay.*`. Values are UTF-8 text, numbers in decimal.
+`status.origin`, control records `status.control`; a replayed dead letter carries `status.replay.*`. Values are UTF-8
+text, numbers in decimal.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ REPLAY_MARK: Final = "status.replay.mark"
 """On a record of the dead-letter topic that is no letter: it says which letters have been replayed."""
 ORIGIN: Final = "status.origin"
 """On a forwarded event: partition, offset, index, timestamp in ms and topic, separated by spaces."""
+CONTROL: Final = "status.control"
+"""On a control record: what is asked of the worker that owns its message."""
 
 MESSAGE_BYTES_MAX: Final = 256
 KEPT_HEADERS_BYTES_MAX: Final = 4096
@@ -162,23 +165,31 @@ def _number(name: str, value: bytes | None, digits_max: int) -> int:
     return int(text)
 
 
+def is_control(record: Record) -> bool:
+    """Tell whether a record of the rekeyed topic is a control record, which nobody forwarded."""
+    return any(name == CONTROL for name, _ in headers_of(record))
+
+
 def origin_header(source: Source, timestamp: int) -> tuple[str, bytes | None]:
     """Return the header that carries a forwarded event's original raw record along."""
     topic, partition, offset, index = source
     return ORIGIN, f"{partition} {offset} {index} {timestamp} {topic}".encode()
 
 
-def origin_of(record: Record) -> tuple[Source, int]:
+def origin_of(headers: Headers) -> tuple[Source, int] | None:
     """Return the original raw record of a forwarded event and that record's timestamp (ms).
 
+    None where there is no such header: then it is no forwarded event.
+
     Raises:
-        InputError: The header is missing or broken; only the processor may write the rekeyed topic.
+        InputError: The header is broken; only the processor may write the rekeyed topic.
     """
-    for name, value in headers_of(record):
-        if name == ORIGIN and value is not None:
+    for name, value in headers:
+        if name == ORIGIN:
             try:
-                partition, offset, index, timestamp, topic = value.decode().split(" ", 4)
+                partition, offset, index, timestamp, topic = (value or b"").decode().split(" ", 4)
                 return Source(topic, int(partition), int(offset), int(index)), int(timestamp)
             except ValueError:
-                break
-    raise InputError(DeadLetterReason.MALFORMED, f"a forwarded event without a sound header {ORIGIN}")
+                detail = f"a forwarded event without a sound header {ORIGIN}"
+                raise InputError(DeadLetterReason.MALFORMED, detail) from None
+    return None

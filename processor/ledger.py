@@ -43,9 +43,9 @@ class Forwarding:
     forwarded_after: int
     """The same, after it was read."""
     taken: int
-    """Events that the rekeyed partitions had taken."""
+    """Forwarded events that the rekeyed partitions had taken."""
     unread: int
-    """Committed records of the rekeyed topic behind the committed offsets."""
+    """Committed records of the rekeyed topic behind the committed offsets, control records left out."""
 
     @property
     def balanced(self) -> bool:
@@ -94,12 +94,14 @@ def forwarding_of(rekeyed: str, before: Sequence[Account], after: Sequence[Accou
         rekeyed: The rekeyed topic.
         before: All accounts, read first.
         after: All accounts, read once more when the unread records had been counted.
-        unread: Committed records of the rekeyed topic behind the offsets in `before`, without replayed ones.
+        unread: Committed records of the rekeyed topic behind the offsets in `before`, without replayed ones and control
+            records.
     """
     if any(account.books is None for account in (*before, *after)):
         return None
+    # What is ignored there is what nobody forwarded: control records.
     taken = sum(
-        account.books.events - account.books.outcomes[Outcome.FORWARDED]
+        account.books.events - account.books.outcomes[Outcome.FORWARDED] - account.books.outcomes[Outcome.IGNORED]
         for account in before
         if account.books and account.topic == rekeyed
     )

@@ -168,9 +168,10 @@ class LetterReading:
     def _happened_at(self, record: Record, headers: dict[str, str]) -> int:
         if headers.get(ERRORS_TOPIC) == self.rekeyed:
             try:
-                return origin_of(record)[1]
+                origin = origin_of(headers_of(record))
             except InputError:
                 return -1
+            return -1 if origin is None else origin[1]
         return _int(headers.get(REPLAY_TIMESTAMP, headers.get(ERRORS_TIMESTAMP)), -1)
 
     def _carrier(self, item: RawStatusEvent | RawCallback | StatusEvent | DecodeError) -> str:

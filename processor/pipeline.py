@@ -15,21 +15,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from processor.change import change_of
+from processor.control import decode_control, encode_audit, forgotten_of
 from processor.errors import DeadLetterReason, DecodeError, InputError
-from processor.headers import is_replayed, is_replayed_forward, origin_of, replay_of
+from processor.headers import headers_of, is_replayed, is_replayed_forward, origin_of, replay_of
 from processor.identity import owner_of
 from processor.model import Ignored, IgnoreReason, RawCallback, RawStatusEvent, Source, StatusEvent
 from processor.outbox import UNMAPPED_CHARS_MAX, DeadLetter, Forward, Outcome, Tally, Unmapped
 from processor.reduce import REPLIES_MAX, advance, is_forgotten
 from processor.rekeyed import decode_rekeyed
+from processor.tracing import NO_TRACE, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from processor.codec import Decoder
+    from processor.headers import Headers
     from processor.model import MessageState, Record, StatusChange
     from processor.outbox import Outbox, States
     from processor.packs import Packs
+    from processor.tracing import Trace
 
 RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """State retention: carriers report up to 72 hours late, and read receipts later still."""
@@ -66,6 +70,8 @@ class Pipeline:
     """Told of each reduced event what became of it; for people who look, the worker leaves it out."""
     recipients: Callable[[StatusChange], StatusChange] | None = None
     """Hides the recipient in a change (`processor.privacy`); None where it is kept."""
+    tracing: bool = False
+    """Whether a raw record's trace context goes on to its changes."""
 
     def process_raw(
         self, topic: str, partition: int, records: Sequence[Record], states: States | None, outbox: Outbox
@@ -88,17 +94,24 @@ class Pipeline:
     def process_rekeyed(
         self, topic: str, partition: int, records: Sequence[Record], states: States, outbox: Outbox
     ) -> None:
-        """Process mapped events that other partitions forwarded to this one, in order."""
+        """Process mapped events that other partitions forwarded to this one, and control records, in order."""
         run = _Run(self, topic, partition, states, outbox)
         for record in records:
+            headers = headers_of(record)
             try:
+                origin = origin_of(headers)
+                if origin is None:
+                    run.control(record, headers, states)
+                    continue
                 event = decode_rekeyed(record.value())
-                source, timestamp = origin_of(record)
             except InputError as error:
                 run.sent_again(record, _NO_CARRIER)
                 run.dead_letter(record, WHOLE_RECORD, "decode", error, _NO_CARRIER)
             else:
+                source, timestamp = origin
                 run.sent_again(record, event.meaning.carrier)
+                if self.tracing:
+                    run.trace = trace_of(headers)
                 run.reduce(record, event, states.get(event.identity), timestamp, WHOLE_RECORD, source)
         run.close(len(records))
 
@@ -130,6 +143,7 @@ class _Run:
         "_times_left_out",
         "_topic",
         "_unmapped",
+        "trace",
     )
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, states: States | None, outbox: Outbox) -> None:
@@ -148,6 +162,8 @@ class _Run:
         self._dead: set[int] = set()
         self._unmapped: list[Unmapped] = []
         self._times_left_out: list[str] = []
+        self.trace: Trace = NO_TRACE
+        """The trace context of the record at hand; only records with headers can have one."""
 
     def unusual(self, record: Record, item: RawStatusEvent | RawCallback | DecodeError) -> None:
         """Process a record that is not one plain report: a callback, a replayed letter, or not decodable."""
@@ -161,6 +177,8 @@ class _Run:
         except InputError as error:
             self.dead_letter(record, WHOLE_RECORD, "extract", error, carrier)
             return
+        if self._pipeline.tracing:
+            self.trace = trace_of(headers_of(record))
         if not elements:
             self.count(carrier, Outcome.IGNORED, IgnoreReason.EMPTY)
         for index, element in enumerate(elements):
@@ -170,6 +188,7 @@ class _Run:
                 self.dead_letter(record, index, "extract", element, carrier)
             else:
                 self.report(record, element, index, timestamp)
+        self.trace = NO_TRACE
         if only is not None and only >= len(elements) > 0:
             missing = InputError(DeadLetterReason.MALFORMED, f"no element {only} to replay, there are {len(elements)}")
             self.dead_letter(record, WHOLE_RECORD, "extract", missing, carrier)
@@ -196,10 +215,28 @@ class _Run:
             owner = owner_of(event.message_id, self._pipeline.partitions)
             if states is None or owner != self._partition:
                 source = Source(self._topic, self._partition, record.offset() or 0, index)
-                self._outbox.forwards.append(Forward(owner, event, source, timestamp))
+                self._outbox.forwards.append(Forward(owner, event, source, timestamp, self.trace))
                 self.count(event.meaning.carrier, Outcome.FORWARDED)
                 return
         self.reduce(record, event, state, timestamp, index)
+
+    def control(self, record: Record, headers: Headers, states: States) -> None:
+        """Carry out what a control record asks for, unless that has been done.
+
+        Raises:
+            InputError: It is no control record, or not one for this partition.
+        """
+        forget = decode_control(record, headers)
+        if owner_of(forget.message_id, self._pipeline.partitions) != self._partition:
+            raise InputError(
+                DeadLetterReason.MALFORMED, "a control record on a partition that does not own its message"
+            )
+        if not states.audited(forget.request):
+            forgotten = forgotten_of(forget, states.get(forget.identity))
+            states.drop(forget.identity)
+            states.audit(forget.request, encode_audit(forgotten))
+            self._outbox.forgotten.append(forgotten)
+        self.count(self._pipeline.packs.known(forget.carrier), Outcome.IGNORED, IgnoreReason.FORGOTTEN)
 
     def reduce(
         self,
@@ -232,6 +269,8 @@ class _Run:
         self._states.put(event[0], after)
         if suppressed is None:
             source = origin or Source(self._topic, self._partition, record.offset() or 0, index)
+            if self.trace:
+                self._outbox.traces.setdefault(self._partition, {})[len(self._changes)] = self.trace
             change = change_of(event, state, after, source)
             self._changes.append(change if self._recipients is None else self._recipients(change))
             self.count(carrier, Outcome.PUBLISHED)
@@ -250,7 +289,7 @@ class _Run:
         """
         offset = record.offset() or 0
         source = Source(self._topic, self._partition, offset, index)
-        self._outbox.dead_letters.append(DeadLetter(record, source, stage, error.reason, error.detail))
+        self._outbox.dead_letters.append(DeadLetter(record, source, stage, error.reason, error.detail, carrier))
         if not is_replayed(record):
             self._dead.add(offset)
         self.count(carrier, Outcome.DEAD_LETTERED, error.reason)

@@ -23,7 +23,7 @@ def forward_record(forward: Forward) -> tuple[bytes | None, bytes | None, Header
     return (
         forward.event.message_id.encode(),
         encode_mapped(forward.event),
-        [origin_header(forward.source, forward.timestamp)],
+        [origin_header(forward.source, forward.timestamp), *forward.trace],
     )
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from processor.headers import Headers
     from processor.model import StatusChange
     from processor.outbox import DeadLetter, Outbox
+    from processor.tracing import Trace
 
 _CALL_S: Final = 1.0
 """Longest single blocking call: they do not see signals."""
@@ -194,7 +195,7 @@ class Publisher:
     def publish(
         self,
         outbox: Outbox,
-        staged: Mapping[int, Sequence[tuple[bytes, bytes]]],
+        staged: Mapping[int, Sequence[tuple[bytes, bytes | None]]],
         offsets: Sequence[TopicPartition],
         group_metadata: object,
     ) -> dict[int, Reached]:
@@ -259,17 +260,31 @@ class Publisher:
         self._bounded.close()
 
     def _produce_batches(
-        self, producer: Producer, outbox: Outbox, staged: Mapping[int, Sequence[tuple[bytes, bytes]]]
+        self, producer: Producer, outbox: Outbox, staged: Mapping[int, Sequence[tuple[bytes, bytes | None]]]
     ) -> None:
         for partition, changes in outbox.changes.items():
             if changes:
-                produce_batch(producer, self._topics.changes, partition, self._change_records(changes))
+                self._produce_changes(producer, partition, changes, outbox.traces.get(partition))
         for partition, records in staged.items():
             if records:
                 messages: list[dict[str, object]] = [{"key": key, "value": value} for key, value in records]
                 # Records of one partition keep their order, so the last one's offset is the highest.
                 messages[-1]["callback"] = self._on_changelog_delivery
                 produce_batch(producer, self._topics.state, partition, messages)
+
+    def _produce_changes(
+        self, producer: Producer, partition: int, changes: list[StatusChange], traces: Mapping[int, Trace] | None
+    ) -> None:
+        """Queue the changes of one partition in order; only those with a trace context go one by one, with headers."""
+        topic, records, begin = self._topics.changes, self._change_records(changes), 0
+        for position, trace in sorted((traces or {}).items()):
+            if position > begin:
+                produce_batch(producer, topic, partition, records[begin:position])
+            value = records[position]["value"]
+            produce(producer, topic, changes[position].message_id.encode(), value, [*trace], partition)  # type: ignore[arg-type]  # bytes
+            begin = position + 1
+        if begin < len(records):
+            produce_batch(producer, topic, partition, records[begin:])
 
     def _change_records(self, changes: list[StatusChange]) -> list[dict[str, object]]:
         values = self._encoder.encode_changes(changes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from processor.books import Books, encode_books
-from processor.store import RESET_KEY
+from processor.state_codec import RESET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

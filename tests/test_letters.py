@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.cli.letter_options import LetterPosition, Moment
+from processor.cli.letter_options import LetterPosition
 from processor.cli.letters_shown import full_as_lines, letter_as_json, letter_as_line, letter_in_full
 from processor.errors import FatalError
 from processor.headers import (
@@ -306,31 +305,6 @@ def test_a_report_is_shown_with_its_ids_and_without_its_recipient() -> None:
 
 
 # What people type
-
-
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("2026-11-23T08:00Z", datetime(2026, 11, 23, 8, tzinfo=UTC)),
-        ("2026-11-23T08:00+02:00", datetime(2026, 11, 23, 6, tzinfo=UTC)),
-        ("2026-11-23", datetime(2026, 11, 23, tzinfo=UTC)),
-    ],
-)
-def test_a_time_is_iso_8601_and_utc_where_it_says_no_zone(text: str, moment: datetime) -> None:
-    assert Moment().convert(text, None, None) == moment.timestamp() * 1000
-
-
-@pytest.mark.parametrize("text", ["24h", "24h ago", "P1D"])
-def test_a_duration_is_a_time_before_now(text: str) -> None:
-    day_ago = datetime.now(UTC).timestamp() * 1000 - 24 * 3600 * 1000
-
-    assert abs(Moment().convert(text, None, None) - day_ago) < 60_000
-
-
-@pytest.mark.parametrize("text", ["yesterday", "24", "", "999999999w"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="24h"):
-        Moment().convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["3", "3:", ":17", "a:b", "3:17:1", "-3:17"])

@@ -239,6 +239,15 @@ def letter_of(headers: list[tuple[str, bytes | None]], detail: str = "why", inde
     return DeadLetter(record, Source("raw", 3, 7, index), "map", DeadLetterReason.UNKNOWN_STATUS, detail)
 
 
+def test_a_dead_letter_knows_the_pack_that_was_asked_and_no_name_from_outside() -> None:
+    driver = PipelineDriver()
+    driver.pipe(raw_event("Twilio", "SM1", "teleported"))
+    driver.pipe(raw_event("made-up", "SM1", "delivered"))
+    driver.pipe(b"no frame")
+
+    assert [letter.carrier for letter in driver.dead_letters] == ["twilio", "unknown", "unknown"]
+
+
 def test_a_dead_letters_headers_say_why_and_keep_the_originals() -> None:
     headers = dead_letter_headers(letter_of([("trace", b"1"), (ERRORS_REASON, b"an earlier round")]), "9.9")
 

@@ -25,6 +25,7 @@ from processor.headers import (
     REPLAY_OF,
     REPLAY_TIMESTAMP,
     Headers,
+    headers_of,
     origin_of,
 )
 from processor.identity import owner_of
@@ -355,7 +356,7 @@ def test_a_forwarded_event_goes_back_to_its_owner_with_its_origin() -> None:
     assert (again.topic, again.partition) == (REKEYED_TOPIC, owner)
     assert decode_rekeyed(again.value).report.event_id == "e1"
     record = PlacedFake(0, 0, again.value, again.key, again.headers)
-    assert origin_of(record) == (Source(RAW_TOPIC, (owner + 1) % 6, 1, 0), START_MS)
+    assert origin_of(headers_of(record)) == (Source(RAW_TOPIC, (owner + 1) % 6, 1, 0), START_MS)
 
 
 # What cannot be replayed

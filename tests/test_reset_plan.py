@@ -8,7 +8,7 @@ from processor.books import Books, decode_books
 from processor.cli.reset import plan_as_json, plan_as_lines
 from processor.group_reader import Range
 from processor.reset_plan import EARLIEST, LATEST, Move, ResetPlan, moves_to
-from processor.store import RESET_KEY
+from processor.state_codec import RESET_KEY
 
 RANGES = {("raw", 0): Range(5, 100), ("raw", 1): Range(0, 50)}
 COMMITTED = {("raw", 0): 90}

@@ -18,6 +18,8 @@ from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
 from processor.cli.doctor import doctor
 from processor.cli.explain import explain
+from processor.cli.forget import forget
+from processor.cli.inspect import inspect
 from processor.cli.lag import lag
 from processor.cli.reset import reset
 from processor.cli.schemas import schemas
@@ -51,6 +53,8 @@ for _command in (
     tail,
     books,
     lag,
+    inspect,
+    forget,
     reset,
     doctor,
     topics,

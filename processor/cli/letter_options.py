@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from processor.cli.when import past
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,32 +18,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _POSITION: Final = re.compile(r"(\d{1,9}):(\d{1,18})")
 STAGES: Final = ("decode", "extract", "map", "reduce", "publish")
-
-
-class Moment(click.ParamType[int]):
-    """A point in time, in ms since the epoch: ISO 8601, or a duration before now."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read one."""
-        from processor.settings_model import parse_duration  # noqa: PLC0415  # other commands start faster
-
-        if isinstance(value, int):
-            return value
-        text = str(value).strip()
-        try:
-            moment = datetime.now(UTC) - parse_duration(text.removesuffix(" ago"))
-        except (ValueError, OverflowError):
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                self.fail(
-                    f"{text!r} is neither a time such as 2026-11-23T08:00Z nor a duration such as 24h", param, ctx
-                )
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
 
 
 class LetterPosition(click.ParamType["Position"]):
@@ -74,8 +49,8 @@ _FILTERS: Final = (
     click.option(
         "--status", "statuses", multiple=True, help="Only letters with this word of their carrier; may be repeated."
     ),
-    click.option("--since", "since_ms", type=Moment(), help="Only letters written since then: ISO 8601, or 24h (ago)."),
-    click.option("--until", "until_ms", type=Moment(), help="Only letters written before then, as --since."),
+    click.option("--since", "since_ms", callback=past, help="Only letters written since a time, or 24h."),
+    click.option("--until", "until_ms", callback=past, help="Only letters written before a time, as --since."),
     click.option(
         "--letter", "positions", multiple=True, type=LetterPosition(), help="Only this letter; may be repeated."
     ),
