@@ -16,7 +16,7 @@ from processor.errors import ExitCode
         (["forget", "SM1", "--note", "x" * 201], "at most 200 characters"),
         (["forget", "SM1", "--timeout", "-1"], "--timeout"),
         (["inspect", ""], "must not be empty"),
-        (["inspect", "SM1", "--since", "yesterday"], "7d, 36h or P7D, or all"),
+        (["inspect", "SM1", "--since", "yesterday"], "must be a time such as"),
         (["inspect", "SM1", "--since", "7"], "--since"),
     ],
 )
