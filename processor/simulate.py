@@ -16,7 +16,7 @@ from processor.simulator import Oracle, judge
 from processor.topic_reader import ChangesReader, partitions_of, silent_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from confluent_kafka import Message
 
@@ -101,6 +101,25 @@ def send(
         why = sent.why or heard.last or "no answer"
         raise FatalError(f"{sent.failed + left} records did not arrive at {topic} ({why})", ExitCode.UNAVAILABLE)
     return sent
+
+
+def as_it_happens(
+    records: Iterable[SimulatedRecord],
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[SimulatedRecord]:
+    """Give each record when its time has come, as a carrier would report it.
+
+    Args:
+        records: In the order of time.
+        clock: Seconds since the epoch.
+        sleep: Waits for so many seconds.
+    """
+    for record in records:
+        early_s = record.timestamp_ms / 1000 - clock()
+        if early_s > 0:
+            sleep(early_s)
+        yield record
 
 
 def _wait_s(events: int, rate: float, started: float) -> float:

@@ -88,6 +88,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["schemas", "show", "nothing"], ExitCode.USAGE, "status_change"),
         (["simulate", "--shape", "nothing"], ExitCode.USAGE, "realistic"),
         (["simulate", "--events", "x"], ExitCode.USAGE, "--events"),
+        (["simulate", "--live", "--rate", "5"], ExitCode.USAGE, "--live goes with none of"),
         (["config", "--set", "partitions"], ExitCode.USAGE, "NAME=VALUE"),
         (["config", "--set", "partitions=0"], ExitCode.SETTINGS, "from 1 to 10000"),
         (["config", "--settings", "/nowhere/at-all"], ExitCode.SETTINGS, "cannot be read"),
@@ -375,6 +376,22 @@ def test_simulated_traffic_is_sent_and_verified(mock_broker: str, capsys: pytest
     publish(mock_broker, "sim.changes", driver.changes[:1])
     assert main(["simulate", *common, "--verify"]) == ExitCode.FAILED
     assert "1 doubled" in capsys.readouterr().out
+
+
+def test_live_traffic_is_of_now(mock_broker: str) -> None:
+    ensure_topic(mock_broker, "live.raw")
+    before_ms = int(time.time() * 1000)
+    arguments = ["simulate", "--live", "--events", "4", "--topic", "live.raw"]
+
+    assert main([*arguments, "--set", f"kafka.bootstrap.servers={mock_broker}"]) == ExitCode.OK
+
+    with TopicReader({"bootstrap.servers": mock_broker}, "live.raw", from_beginning=True) as reader:
+        records = []
+        while not reader.at_end:
+            records += reader.records()
+    times = [record.timestamp()[1] for record in records]
+    assert times
+    assert before_ms <= min(times) <= max(times) <= time.time() * 1000
 
 
 def test_traffic_whose_times_a_broker_refuses_names_the_option() -> None:

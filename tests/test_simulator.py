@@ -20,6 +20,7 @@ from processor.model import IgnoreReason, RawCallback, RawStatusEvent
 from processor.outbox import Outcome
 from processor.pack_files import builtin_texts
 from processor.packs import Packs
+from processor.simulate import as_it_happens
 from processor.simulator import Oracle, SimulatedRecord, Simulator, is_simulated_number, judge
 from processor.simulator.poison import Poison
 from processor.simulator.traffic import START_MS
@@ -317,3 +318,27 @@ def test_the_core_and_the_oracle_agree_in_any_order() -> None:
     verdict = judge(oracle, driver.changes)
     assert verdict.equal, verdict.summary()
     assert not judge(oracle, driver.changes, exact=True).equal
+
+
+def test_records_come_when_their_time_has_come_and_what_is_late_comes_at_once() -> None:
+    records = list(Simulator(3, events=200, start_ms=START_MS))
+    passed_s = 0.0
+    waits: list[float] = []
+
+    def clock() -> float:
+        return START_MS / 1000 + passed_s
+
+    def sleep(seconds: float) -> None:
+        nonlocal passed_s
+        waits.append(seconds)
+        passed_s += seconds
+
+    given = []
+    for record in as_it_happens(records, clock, sleep):
+        assert clock() >= record.timestamp_ms / 1000 - 1e-3
+        given.append(record)
+        passed_s += 0.001 * len(given)  # Sending takes longer and longer.
+
+    assert given == records
+    assert 0 < len(waits) < len(records)
+    assert all(seconds > 0 for seconds in waits)

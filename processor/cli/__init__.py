@@ -19,6 +19,7 @@ from processor.cli.dead_letters import dead_letters
 from processor.cli.doctor import doctor
 from processor.cli.explain import explain
 from processor.cli.forget import forget
+from processor.cli.health import health
 from processor.cli.inspect import inspect
 from processor.cli.lag import lag
 from processor.cli.reset import reset
@@ -53,6 +54,7 @@ for _command in (
     tail,
     books,
     lag,
+    health,
     inspect,
     forget,
     reset,

@@ -27,6 +27,7 @@ Examples:
   status-processor simulate --seed 7 --events 100000
   status-processor simulate --seed 7 --events 100000 --verify
   status-processor simulate --shape many-repeats --rate 500 --set kafka.bootstrap.servers=kafka:9092
+  status-processor simulate --live
 \b
 The same seed and options give the same traffic; with the same --start-ms too, the same byte for byte. --verify sends
 nothing: it reads the changes topic from its beginning (read_committed) and says whether it holds what this traffic
@@ -48,6 +49,7 @@ not.
     "--rate", type=click.FloatRange(min=0), default=0.0, help="Events a second; as fast as it goes by default."
 )
 @click.option("--start-ms", type=click.IntRange(min=0), help="When its time begins, ms since 1970; five days ago.")
+@click.option("--live", is_flag=True, help="Send as it happens: its time begins now and passes as the clock's does.")
 @click.option("--topic", help="Raw topic to send to; the first of topics.raw by default.")
 @click.option("--verify", is_flag=True, help="Judge what a worker published of it, instead of sending it.")
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=10.0, show_default=True,
@@ -63,6 +65,7 @@ def simulate(
     callbacks: float,
     rate: float,
     start_ms: int | None,
+    live: bool,
     topic: str | None,
     verify: bool,
     wait_s: float,
@@ -74,26 +77,31 @@ def simulate(
 
     if shape not in SHAPES:
         raise click.BadParameter(f"{shape!r} is not one of {', '.join(SHAPES)}.", param_hint="--shape")
+    if live and (verify or rate or start_ms is not None):
+        raise click.UsageError("--live goes with none of --verify, --rate and --start-ms: its pace is the clock's")
     settings = settings_of(file, assignments)
-    if events is None and messages is None:
+    if events is None and messages is None and not live:
         events = _EVENTS
     if start_ms is None:
-        start_ms = time.time_ns() // 1_000_000 - _BEGAN_MS
+        start_ms = time.time_ns() // 1_000_000 - (0 if live else _BEGAN_MS)
     simulator = Simulator(seed, messages, events, shape, poison, callbacks, start_ms=start_ms)
     if verify:
         return _verify(settings, simulator, wait_s)
-    return _send(settings, simulator, topic, rate, events)
+    return _send(settings, simulator, topic, rate, events, live=live)
 
 
-def _send(settings: Settings, simulator: Simulator, topic: str | None, rate: float, events: int | None) -> int:
-    from processor.simulate import send  # noqa: PLC0415  # other commands start faster
+def _send(
+    settings: Settings, simulator: Simulator, topic: str | None, rate: float, events: int | None, *, live: bool
+) -> int:
+    from processor.simulate import as_it_happens, send  # noqa: PLC0415  # other commands start faster
 
     topic = topic or next((name for name in settings.topics.raw if not name.startswith("^")), None)
     if topic is None:
         raise click.UsageError("topics.raw holds only regular expressions: name the topic with --topic")
     started = time.monotonic()
     with shown_progress("sending", events) as progress:
-        sent = send(settings, simulator, topic, rate=rate, progress=progress)
+        records = as_it_happens(simulator) if live else simulator
+        sent = send(settings, records, topic, rate=rate, progress=progress)
     seconds = time.monotonic() - started
     click.echo(
         f"sent {sent.records} records with {sent.events} events to {topic} in {seconds:.1f} s "
