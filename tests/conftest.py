@@ -70,6 +70,11 @@ def make_broker(tmp_path: Path) -> Iterator[MakeBroker]:
         yield make
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the checks of the deployment alone where nobody asks for them: they need more packages than the tests."""
+    return True if collection_path.is_relative_to(_DEPLOY) and not _asks_for_deploy(config) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Whatever uses a broker is marked so, and runs last: what is quick fails first.
 
