@@ -9,7 +9,7 @@ DEPLOY := .venv/.deploy
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-deploy fmt test test-fast simulate chaos bench-quick bench-state lock clean
+.PHONY: help setup demo check check-deploy check-images fmt test test-fast simulate chaos bench-quick bench-state lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,12 @@ test: $(SETUP) ## Run all tests, those on a real Apache Kafka included
 test-fast: $(SETUP) ## Run the tests that need no broker
 	$(BIN)/pytest -m "not broker"
 
-check-deploy: $(DEPLOY) ## Check what is deployed around the worker: the operations page in a browser, and more
-	$(BIN)/pytest -m deploy
+# What this machine has no tool for is left out, and named at the end with the reason.
+check-deploy: $(DEPLOY) ## Check what is deployed: page, alert rules, manifests, unit, compose file, images where Docker is
+	$(BIN)/pytest -m deploy -r fE
+
+check-images: $(DEPLOY) ## Build and run the images, on a Docker of their own where none answers: as root, with dockerd
+	$(BIN)/python -m tests.deploy.engine $(BIN)/pytest -r fE tests/deploy/test_images.py tests/deploy/test_compose.py
 
 simulate: $(SETUP) ## Run the loop under seeded schedules of faults, without a broker: SCHEDULES=10000
 	$(BIN)/python -m tests.schedules --schedules $(or $(SCHEDULES),10000)

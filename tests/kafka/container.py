@@ -14,7 +14,8 @@ from tests.kafka.readiness import BrokerError, wait_until_it_answers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-IMAGE = "apache/kafka:4.1.0"
+IMAGE = os.environ.get("KAFKA_IMAGE") or "apache/kafka:4.1.0"
+"""The variable is the compose file's too."""
 _SOCKET = Path("/var/run/docker.sock")
 _ANSWER_S = 5
 _PULL_S = 60.0
@@ -55,18 +56,18 @@ def missing(tell: Callable[[str], None]) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Both libraries warn about themselves on import.
         try:
-            import docker  # type: ignore[import-untyped]  # noqa: PLC0415  # slow, and needed only here
+            import docker  # noqa: PLC0415  # slow, and needed only here
             from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # the same
         except ImportError as error:
             return f"Docker, but not the Python package {error.name}"
     try:
         with closing(docker.DockerClient.from_env(timeout=_ANSWER_S)) as client:
             client.ping()
-            if not _is_there(client, IMAGE, tell):
+            if not is_there(client, IMAGE, tell):
                 return f"Docker, but no image {IMAGE} within {_PULL_S:.0f} s"
             # Ryuk removes the container where pytest was killed; it is not worth a failure where it cannot be had.
             if not testcontainers_config.ryuk_disabled:
-                testcontainers_config.ryuk_disabled = not _is_there(client, testcontainers_config.ryuk_image, tell)
+                testcontainers_config.ryuk_disabled = not is_there(client, testcontainers_config.ryuk_image, tell)
     except (docker.errors.DockerException, OSError) as error:
         return f"Docker does not answer ({type(error).__name__})"
     return ""
@@ -101,10 +102,14 @@ def container_broker() -> Iterator[str]:
         container.stop()
 
 
-def _is_there(client: Any, image: str, tell: Callable[[str], None]) -> bool:
-    if client.images.list(image):
+def is_there(client: Any, image: str, tell: Callable[[str], None], pull_s: float = _PULL_S) -> bool:
+    """Tell whether an image is there, by its tag or digest; pulls it where that takes so many seconds at most."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415  # slow, and needed only here
+
+    with suppress(ImageNotFound):
+        client.images.get(image)
         return True
-    tell(f"pulling {image} for up to {_PULL_S:.0f} s")
+    tell(f"pulling {image} for up to {pull_s:.0f} s")
     done = threading.Event()
     pulled = threading.Event()
 
@@ -116,5 +121,5 @@ def _is_there(client: Any, image: str, tell: Callable[[str], None]) -> bool:
 
     # A pull cannot be ended, only left alone: the thread must not keep Python from ending.
     threading.Thread(target=pull, daemon=True).start()
-    done.wait(_PULL_S)
+    done.wait(pull_s)
     return pulled.is_set()
