@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -32,7 +33,15 @@ COMPILERS = ("cc", "gcc", "g++", "c++", "clang", "make", "as", "ld")
 @pytest.fixture(scope="session")
 def images(request: pytest.FixtureRequest) -> Images:
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    return gather(lambda line: reporter.write_line(f"images: {line}") if reporter else None)
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+
+    def tell(line: str) -> None:
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.write_line(f"images: {line}")
+
+    return gather(tell)
 
 
 @pytest.fixture
