@@ -9,7 +9,7 @@ DEPLOY := .venv/.deploy
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fmt test test-fast simulate chaos bench-quick bench-state lock clean
+.PHONY: help setup demo check check-deploy fmt test test-fast simulate chaos bench-quick bench-state lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: $(SETUP) ## Run all tests, those on a real Apache Kafka included
 
 test-fast: $(SETUP) ## Run the tests that need no broker
 	$(BIN)/pytest -m "not broker"
+
+check-deploy: $(DEPLOY) ## Check what is deployed around the worker: the operations page in a browser, and more
+	$(BIN)/pytest -m deploy
 
 simulate: $(SETUP) ## Run the loop under seeded schedules of faults, without a broker: SCHEDULES=10000
 	$(BIN)/python -m tests.schedules --schedules $(or $(SCHEDULES),10000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -15,7 +16,6 @@ from tests.kafka.readiness import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
-    from pathlib import Path
 
 settings.register_profile("dev", deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True, print_blob=True)
@@ -26,6 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _IN_CI else "
 
 _SOURCE = pytest.StashKey[Source | BrokerError]()
 _BROKER_FIXTURES = {"broker", "make_broker"}
+_DEPLOY = Path(__file__).with_name("deploy")
 
 
 class MakeBroker(Protocol):
@@ -69,12 +70,27 @@ def make_broker(tmp_path: Path) -> Iterator[MakeBroker]:
         yield make
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses a broker is marked so, and runs last: what is quick fails first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whatever uses a broker is marked so, and runs last: what is quick fails first.
+
+    What checks the deployment needs more than a broker, and runs only where somebody asks for it: by the marker, or by
+    its path.
+    """
     for item in items:
         if not _BROKER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.broker)
+        if item.path.is_relative_to(_DEPLOY):
+            item.add_marker(pytest.mark.deploy)
+    if not _asks_for_deploy(config):
+        left_out = [item for item in items if item.get_closest_marker("deploy") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=_needs_broker)
+
+
+def _asks_for_deploy(config: pytest.Config) -> bool:
+    paths = (Path(argument.split("::", 1)[0]).resolve() for argument in config.args)
+    return "deploy" in config.option.markexpr or any(path.is_relative_to(_DEPLOY) for path in paths)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
