@@ -96,6 +96,7 @@ class Plan:
     observe: Observer | None = None
     recipients: RecipientRule | None = None
     """Hides recipients in changes; None where they are kept."""
+    tracing: bool = False
     beat: Callable[[], object] = lambda: None
     """Tells the watchdog that the worker is alive."""
     telemetry: Telemetry = field(default_factory=lambda: Telemetry(""))
@@ -146,8 +147,16 @@ def worker(plan: Plan) -> Iterator[Worker]:
             {**plan.clients.consumer, **heard, "stats_cb": clients.callback("consumer")}, logger=_CLIENT_LOG
         )
         closing.callback(consumer.close)
-        pipeline = Pipeline(decoder, plan.packs, plan.partitions, plan.retention_ms, plan.replies_max, plan.observe)
-        pipeline.recipients = plan.recipients
+        pipeline = Pipeline(
+            decoder,
+            plan.packs,
+            plan.partitions,
+            plan.retention_ms,
+            plan.replies_max,
+            observe=plan.observe,
+            recipients=plan.recipients,
+            tracing=plan.tracing,
+        )
         yield Worker(
             consumer=consumer,
             assignment=Assignment(consumer, admin, reader, stores, standbys, _assignment_options(plan)),

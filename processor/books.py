@@ -98,7 +98,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Cumulative counts of one input partition since its group's first record."""
+    """Cumulative counts of one input partition since its group's first record, or since an operator's reset."""
 
     records: int = 0
     events: int = 0
@@ -107,6 +107,8 @@ class Books:
     state_topic_id: str = ""
     siblings: int = 0
     """Partitions of the topic when the group began with this one; 0 where an operator's tool set its first offset."""
+    reset_at: int = 0
+    """When an operator has reset the group (ms), since which these books count; 0 where nobody has."""
 
     @property
     def balanced(self) -> bool:
@@ -139,6 +141,7 @@ def encode_books(books: Books) -> str:
             "siblings": books.siblings,
             **{outcome: count for outcome, count in books.outcomes.items() if count},
             "window": [window.filled, window.dead, window.run, *window.buckets],
+            **({"reset": books.reset_at} if books.reset_at else {}),
         },
         separators=(",", ":"),
     )
@@ -158,6 +161,7 @@ def decode_books(metadata: str | None) -> Books | None:
             window=Window(tuple(buckets), filled, dead, run),
             state_topic_id=str(fields["state"]),
             siblings=int(fields.get("siblings", 0)),
+            reset_at=int(fields.get("reset", 0)),
         )
     except (ValueError, KeyError, TypeError):
         return None

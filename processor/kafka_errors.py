@@ -57,6 +57,7 @@ _CAUSES: Final = {
     AbortCause.REFUSED: tuple(_TOO_LARGE),
 }
 _CAUSE_BY_CODE: Final = {code: cause for cause, codes in _CAUSES.items() for code in codes}
+_REFUSED: Final = _TOO_LARGE | {KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
 
 
 class DeniedError(FatalError):
@@ -118,6 +119,11 @@ def is_denied(error: KafkaError) -> bool:
 def is_fenced(error: KafkaError) -> bool:
     """Tell whether the transactional id has gone to somebody else, or to the coordinator after a timeout."""
     return error.code() in _FENCED
+
+
+def is_record_refused(error: KafkaError) -> bool:
+    """Tell whether a record is what the broker, or the client itself, does not take, however often it is sent."""
+    return error.code() in _REFUSED
 
 
 def is_out_of_range(error: KafkaError) -> bool:

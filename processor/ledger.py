@@ -4,6 +4,9 @@ Within a partition every event has exactly one outcome. Between partitions, what
 taken from the rekeyed topic, or still lies there unread. A worker may be at it while both sides are read, one after
 the other: then what was taken and lies unread must be between what was forwarded before and after. Both are equal
 where nothing moved, and the equation is then an exact one.
+
+A dead letter of the rekeyed topic that is replayed goes back there without a raw partition: its rekeyed partition
+books it as forwarded when it takes it.
 """
 
 from __future__ import annotations
@@ -40,9 +43,9 @@ class Forwarding:
     forwarded_after: int
     """The same, after it was read."""
     taken: int
-    """Events that the rekeyed partitions had taken."""
+    """Forwarded events that the rekeyed partitions had taken."""
     unread: int
-    """Committed records of the rekeyed topic behind the committed offsets."""
+    """Committed records of the rekeyed topic behind the committed offsets, control records left out."""
 
     @property
     def balanced(self) -> bool:
@@ -91,11 +94,17 @@ def forwarding_of(rekeyed: str, before: Sequence[Account], after: Sequence[Accou
         rekeyed: The rekeyed topic.
         before: All accounts, read first.
         after: All accounts, read once more when the unread records had been counted.
-        unread: Committed records of the rekeyed topic behind the offsets in `before`.
+        unread: Committed records of the rekeyed topic behind the offsets in `before`, without replayed ones and control
+            records.
     """
     if any(account.books is None for account in (*before, *after)):
         return None
-    taken = sum(account.books.events for account in before if account.books and account.topic == rekeyed)
+    # What is ignored there is what nobody forwarded: control records.
+    taken = sum(
+        account.books.events - account.books.outcomes[Outcome.FORWARDED] - account.books.outcomes[Outcome.IGNORED]
+        for account in before
+        if account.books and account.topic == rekeyed
+    )
     return Forwarding(_forwarded(before), _forwarded(after), taken, unread)
 
 

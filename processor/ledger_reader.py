@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from processor.books import decode_books
 from processor.changelog import watermarks
 from processor.errors import ExitCode, FatalError, TransientError
+from processor.headers import is_control, is_replayed
 from processor.kafka_errors import Heard, describe, error_of, is_denied, is_end
 from processor.ledger import Account, Ledger, forwarding_of
 from processor.topic_reader import METADATA_S, partitions_of, silent_logger
@@ -106,7 +107,7 @@ class LedgerReader:
         return [TopicPartition(topic.topic, number) for topic in topics for number in topic.partitions]
 
     def _unread(self, offsets: Mapping[int, int]) -> int:
-        """Count the committed records of the rekeyed topic from these offsets on.
+        """Count the committed records of the rekeyed topic from these offsets on, but for replayed and control records.
 
         The offsets alone do not tell: control records and aborted ones have offsets too.
         """
@@ -132,7 +133,7 @@ class LedgerReader:
                 if error is None:
                     # After a change of leader the client may go back to what was read already.
                     if next_offsets.get(number, 0) <= offset < ends.get(number, 0):
-                        count += 1
+                        count += not is_replayed(message) and not is_control(message)
                         next_offsets[number] = offset + 1
                         moved_at = time.monotonic()
                 elif is_end(error):

@@ -107,6 +107,8 @@ class IgnoreReason(StrEnum):
     """A reply that names no message of ours."""
     EMPTY = "empty"
     """A callback that holds no event at all."""
+    FORGOTTEN = "forgotten"
+    """A control record: an operator asked for what is known of a message to be dropped."""
 
 
 class Ignored(NamedTuple):

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from processor.tracing import NO_TRACE
+
 if TYPE_CHECKING:
+    from processor.control import Forgotten
     from processor.errors import DeadLetterReason
     from processor.model import MessageState, Record, Source, StatusChange, StatusEvent
+    from processor.tracing import Trace
 
 
 class Outcome(StrEnum):
@@ -34,6 +38,15 @@ class States(Protocol):
     def put(self, identity: str, state: MessageState) -> None:
         """Stage what is known from now on; it counts at once for later events of the batch."""
 
+    def drop(self, identity: str) -> None:
+        """Stage that nothing is known of a message any more, at once as well."""
+
+    def audited(self, request: str) -> bool:
+        """Tell whether a control record's request has been carried out."""
+
+    def audit(self, request: str, entry: bytes) -> None:
+        """Stage that it has been, and what it did."""
+
 
 class DeadLetter(NamedTuple):
     """A record, or one event of it, that could not be processed."""
@@ -44,6 +57,8 @@ class DeadLetter(NamedTuple):
     stage: str
     reason: DeadLetterReason
     detail: str
+    carrier: str = "unknown"
+    """The pack's name, `unknown` where there is none."""
 
 
 class Forward(NamedTuple):
@@ -53,6 +68,7 @@ class Forward(NamedTuple):
     event: StatusEvent
     source: Source
     timestamp: int
+    trace: Trace = NO_TRACE
 
 
 class Unmapped(NamedTuple):
@@ -89,6 +105,9 @@ class Outbox:
 
     changes: dict[int, list[StatusChange]] = field(default_factory=dict)
     """By the partition of the changes topic."""
+    traces: dict[int, dict[int, Trace]] = field(default_factory=dict)
+    """By partition and position among its changes, the trace context of those that have one."""
+    forgotten: list[Forgotten] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     tallies: dict[tuple[str, int], Tally] = field(default_factory=dict)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RECEIVED_AT: Final = 1_795_435_200_000
 """2026-11-23T12:00:00Z: when every example arrived."""
 
-OUTCOMES: Final = (*Status, *IgnoreReason, *DeadLetterReason)
+OUTCOMES: Final = (*Status, *(each for each in IgnoreReason if each != IgnoreReason.FORGOTTEN), *DeadLetterReason)
 _CONTENT_TYPES: Final = {
     BodyFormat.JSON: "application/json",
     BodyFormat.FORM: "application/x-www-form-urlencoded",

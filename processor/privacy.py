@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from processor.model import StatusChange
 
-_PHONE: Final = re.compile(r"(?<![A-Za-z0-9.])\+?\(?\d(?:[ ()-]{0,2}\d){6,17}(?![A-Za-z0-9])")
-"""E.164 has at most 15 digits; national forms have separators. Seven digits and fewer are no number to call."""
+_PHONE: Final = re.compile(
+    r"(?P<uuid>(?<![A-Za-z0-9])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![A-Za-z0-9]))"
+    r"|(?<![A-Za-z0-9.])\+?\(?\d(?:[ ()-]{0,2}\d){6,17}(?![A-Za-z0-9])"
+)
+"""E.164 has at most 15 digits; national forms have separators. Seven digits and fewer are no number to call.
+
+A UUID is found first, since groups of its digits look like one.
+"""
 _WRITTEN: Final = re.compile(r"[+0-9 ().\-/]+")
 _DIGITS_SHOWN: Final = 2
 _SHOWN_FROM: Final = 5
@@ -35,7 +41,7 @@ class Recipients(StrEnum):
 
 def masked(text: str) -> str:
     """Return text without what looks like a phone number; two digits stay, to tell one from another."""
-    return _PHONE.sub(lambda match: f"***{match[0][-_DIGITS_SHOWN:]}", text)
+    return _PHONE.sub(lambda match: match["uuid"] or f"***{match[0][-_DIGITS_SHOWN:]}", text)
 
 
 def masked_recipient(recipient: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -21,7 +23,7 @@ def forward_record(forward: Forward) -> tuple[bytes | None, bytes | None, Header
     return (
         forward.event.message_id.encode(),
         encode_mapped(forward.event),
-        [origin_header(forward.source, forward.timestamp)],
+        [origin_header(forward.source, forward.timestamp), *forward.trace],
     )
 
 
@@ -60,3 +62,12 @@ def produce(
             producer.poll(0.1)
         else:
             return
+
+
+def close(producer: Producer) -> None:
+    """Close the client and forget what it still holds."""
+    with suppress(KafkaException), catch_warnings():
+        # What cannot be aborted any more ends with the next producer of this id, or by its timeout.
+        simplefilter("ignore", RuntimeWarning)
+        producer.purge()
+        producer.close()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
-from warnings import catch_warnings, simplefilter
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -34,7 +32,7 @@ from processor.kafka_errors import (
     is_denied,
     is_fenced,
 )
-from processor.producing import forward_record, produce, produce_batch
+from processor.producing import close, forward_record, produce, produce_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from processor.headers import Headers
     from processor.model import StatusChange
     from processor.outbox import DeadLetter, Outbox
+    from processor.tracing import Trace
 
 _CALL_S: Final = 1.0
 """Longest single blocking call: they do not see signals."""
@@ -196,7 +195,7 @@ class Publisher:
     def publish(
         self,
         outbox: Outbox,
-        staged: Mapping[int, Sequence[tuple[bytes, bytes]]],
+        staged: Mapping[int, Sequence[tuple[bytes, bytes | None]]],
         offsets: Sequence[TopicPartition],
         group_metadata: object,
     ) -> dict[int, Reached]:
@@ -257,21 +256,35 @@ class Publisher:
         self._initialised = False
         if producer is not None:
             # The client itself would wait for ever for the abort to be answered; a close that does is left behind.
-            self._bounded.call(lambda: _close(producer), _CALL_S * 5)
+            self._bounded.call(lambda: close(producer), _CALL_S * 5)
         self._bounded.close()
 
     def _produce_batches(
-        self, producer: Producer, outbox: Outbox, staged: Mapping[int, Sequence[tuple[bytes, bytes]]]
+        self, producer: Producer, outbox: Outbox, staged: Mapping[int, Sequence[tuple[bytes, bytes | None]]]
     ) -> None:
         for partition, changes in outbox.changes.items():
             if changes:
-                produce_batch(producer, self._topics.changes, partition, self._change_records(changes))
+                self._produce_changes(producer, partition, changes, outbox.traces.get(partition))
         for partition, records in staged.items():
             if records:
                 messages: list[dict[str, object]] = [{"key": key, "value": value} for key, value in records]
                 # Records of one partition keep their order, so the last one's offset is the highest.
                 messages[-1]["callback"] = self._on_changelog_delivery
                 produce_batch(producer, self._topics.state, partition, messages)
+
+    def _produce_changes(
+        self, producer: Producer, partition: int, changes: list[StatusChange], traces: Mapping[int, Trace] | None
+    ) -> None:
+        """Queue the changes of one partition in order; only those with a trace context go one by one, with headers."""
+        topic, records, begin = self._topics.changes, self._change_records(changes), 0
+        for position, trace in sorted((traces or {}).items()):
+            if position > begin:
+                produce_batch(producer, topic, partition, records[begin:position])
+            value = records[position]["value"]
+            produce(producer, topic, changes[position].message_id.encode(), value, [*trace], partition)  # type: ignore[arg-type]  # bytes
+            begin = position + 1
+        if begin < len(records):
+            produce_batch(producer, topic, partition, records[begin:])
 
     def _change_records(self, changes: list[StatusChange]) -> list[dict[str, object]]:
         values = self._encoder.encode_changes(changes)
@@ -424,14 +437,6 @@ def _cut(field: bytes | None, room: int, names: tuple[str, str], headers: Header
     headers.append((bytes_name, str(len(field)).encode()))
     headers.append((sha256_name, hashlib.sha256(field).hexdigest().encode()))
     return field[: max(0, room)]
-
-
-def _close(producer: Producer) -> None:
-    with suppress(KafkaException), catch_warnings():
-        # What cannot be aborted any more ends with the next producer of this id, or by its timeout.
-        simplefilter("ignore", RuntimeWarning)
-        producer.purge()
-        producer.close()
 
 
 def _surfaced(raised: KafkaException | SystemError) -> KafkaException:

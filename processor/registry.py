@@ -107,6 +107,29 @@ class Registry:
             raise _down(f"{doing}: the schema registry {self._where} answered without an id")
         return schema_id
 
+    def registered(self, subject: str, schema_json: str) -> int | None:
+        """Return the id of an Avro schema under a subject, None where it is not registered there; raises as `fetch`."""
+        doing = f"looking up the schema of subject {subject}"
+        try:
+            found = self._call(doing, lambda: self._client.lookup_schema(subject, Schema(schema_json, "AVRO")))
+        except SchemaRegistryError as error:
+            if _says_not_found(error):
+                return None
+            raise TransientError(f"{doing}: {self._answered(error)}") from None
+        return found.schema_id
+
+    def compatible(self, subject: str, schema_json: str) -> bool:
+        """Tell whether a schema may be registered under a subject; any may where it is new. Raises as `fetch`."""
+        doing = f"testing the schema of subject {subject}"
+        try:
+            return bool(
+                self._call(doing, lambda: self._client.test_compatibility(subject, Schema(schema_json, "AVRO")))
+            )
+        except SchemaRegistryError as error:
+            if _says_not_found(error):
+                return True
+            raise TransientError(f"{doing}: {self._answered(error)}") from None
+
     def frame(self, subject: str, schema_json: str) -> bytes:
         """Return what stands before each value that is written with this schema; raises as `register` does."""
         return registry_prefix(self.register(subject, schema_json))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from prometheus_client import start_http_server
 
 import processor
 from processor import topics
@@ -25,6 +23,7 @@ from processor.errors import ExitCode, FatalError, PackError, TransientError
 from processor.group_protocol import CLASSIC, CONSUMER, ProtocolRefusedError, protocols_to_try, subscription
 from processor.kafka_errors import Heard, describe, error_of
 from processor.pack_files import PackSource
+from processor.pages import serving_pages
 from processor.privacy import RecipientRule, Recipients
 from processor.publisher import OutputTopics
 from processor.registry import Registry
@@ -38,14 +37,15 @@ from processor.settings import (
     standby_config,
     transactional_id,
 )
-from processor.telemetry import Telemetry, metrics_registry
+from processor.telemetry import Telemetry
 from processor.watchdog import MARGIN_S, Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     from processor.packs import Packs
+    from processor.pages import Pages
     from processor.settings import Settings
     from processor.worker import Worker
 
@@ -66,15 +66,15 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
     Raises:
         FatalError: The worker cannot start or cannot go on; its exit code says why.
     """
-    telemetry = Telemetry(processor.__version__)
+    telemetry = Telemetry(processor.__version__, stall_after_s=settings.health.stall_after.total_seconds())
     with ExitStack() as closing:
         signals = closing.enter_context(_Signals())
+        pages = closing.enter_context(serving_pages(settings, telemetry))
         plan = make_plan(settings, telemetry, reset_state=reset_state)
-        closing.enter_context(_pages(settings, telemetry))
         first, *others = protocols_to_try(settings.group_protocol, plan.clients.admin)
         try:
             # What is tried is the real thing: the group's first answer tells.
-            _turn(with_protocol(plan, settings, first), settings, signals)
+            _turn(with_protocol(plan, settings, first), settings, signals, pages)
         except ProtocolRefusedError as refusal:
             if not others:
                 raise FatalError(
@@ -82,7 +82,7 @@ def run(settings: Settings, *, reset_state: bool = False) -> int:
                     ExitCode.SETTINGS,
                 ) from refusal
             _log.info("the group coordinator does not take this protocol", group_protocol=first, why=str(refusal))
-            _turn(with_protocol(plan, settings, others[0]), settings, signals)
+            _turn(with_protocol(plan, settings, others[0]), settings, signals, pages)
     return ExitCode.OK
 
 
@@ -92,7 +92,7 @@ def with_protocol(plan: Plan, settings: Settings, protocol: str) -> Plan:
     return replace(plan, clients=clients, incremental=protocol == CONSUMER)
 
 
-def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
+def _turn(plan: Plan, settings: Settings, signals: _Signals, pages: Pages) -> None:
     limit_s = settings.transaction.max_poll_interval_ms / 1000 + MARGIN_S
     with Watchdog(limit_s) as watchdog, worker(replace(plan, beat=watchdog.beat)) as started:
         signals.tell(started)
@@ -106,7 +106,11 @@ def _turn(plan: Plan, settings: Settings, signals: _Signals) -> None:
             group_protocol=protocol,
             partitions=plan.partitions,
         )
-        started.run()
+        pages.running(protocol, lambda: len(started.pipeline.packs.carriers))
+        try:
+            started.run()
+        finally:
+            pages.stopping()
         _log.info("stopping: leaving the group")
 
 
@@ -194,6 +198,7 @@ def make_plan(settings: Settings, telemetry: Telemetry, *, reset_state: bool = F
         registry=registry,
         change_frame=_change_frame(registry, names.changes),
         recipients=_recipient_rule(settings),
+        tracing=settings.tracing == "propagate",
         telemetry=telemetry,
     )
 
@@ -283,29 +288,6 @@ def _until_answered(ask: Callable[[], T], on_silence: Callable[[], None] = lambd
                 raise FatalError(f"gave up after {_ANSWER_WITHIN_S:.0f} s: {error}", ExitCode.UNAVAILABLE) from error
             _log.warning("waiting", error=str(error))
             time.sleep(_PAUSE_S)
-
-
-@contextmanager
-def _pages(settings: Settings, telemetry: Telemetry) -> Iterator[None]:
-    """Serve /metrics as long as the worker runs."""
-    if not settings.metrics.enabled:
-        yield
-        return
-    host, port = settings.metrics.host, settings.metrics.port
-    try:
-        server, thread = start_http_server(port, host, metrics_registry(telemetry))
-    except (OSError, socket.gaierror) as error:
-        raise FatalError(
-            f"metrics: cannot listen on {host}:{port} ({error.strerror}); set metrics.port to a free one, or 0 for any",
-            ExitCode.SETTINGS,
-        ) from error
-    _log.info("serving metrics", url=f"http://{host}:{server.server_port}/metrics")
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Signals:

@@ -19,6 +19,8 @@ from processor.settings_kafka import (
     consumer_config,
     producer_config,
     registry_config,
+    replay_config,
+    replay_id,
     standby_config,
     transactional_id,
 )
@@ -39,6 +41,8 @@ __all__ = [
     "load_with_origins",
     "producer_config",
     "registry_config",
+    "replay_config",
+    "replay_id",
     "standby_config",
     "transactional_id",
 ]

@@ -170,6 +170,11 @@ def _statistics(settings: Settings) -> dict[str, Plain]:
     return {"statistics.interval.ms": settings.metrics.client_statistics_ms}
 
 
+def replay_id(settings: Settings) -> str:
+    """Return the transactional id of whoever replays dead letters: of all that do, only the last one may."""
+    return f"{settings.topics.dead_letter}-replay"
+
+
 def consumer_config(settings: Settings, group_protocol: str = "") -> dict[str, Plain]:
     """Return the settings of the consumer of raw and rekeyed topics.
 
@@ -225,6 +230,24 @@ def producer_config(settings: Settings) -> dict[str, Plain]:
         "log.connection.close": True,
         "log_level": 6,
         **_statistics(settings),
+    }
+
+
+def replay_config(settings: Settings) -> dict[str, Plain]:
+    """Return the settings of the producer that replays dead letters."""
+    return {
+        **_client_id(settings),
+        "linger.ms": 5,
+        **_without(settings, _CLASSIC_ONLY),
+        # Raw topics may take less than the worker's own: a batch is held against their limit as a record is.
+        "batch.size": 16_384,
+        "transactional.id": replay_id(settings),
+        "transaction.timeout.ms": settings.transaction.timeout_ms,
+        "message.timeout.ms": settings.transaction.message_timeout_ms,
+        "acks": "all",
+        "enable.idempotence": True,
+        "log.connection.close": True,
+        "log_level": 6,
     }
 
 

@@ -66,6 +66,14 @@ def parse_duration(value: object) -> timedelta:
         raise ValueError(allowed) from None
 
 
+def duration_text(value: timedelta) -> str:
+    """Write a duration as `parse_duration` takes it: in the largest unit that gives a whole number."""
+    for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1))):
+        if not value % size:
+            return f"{value // size}{unit}"
+    return f"{value // timedelta(milliseconds=1)}ms"
+
+
 def _words(value: object) -> object:
     """Take a list from one text too, as a variable or a flag gives it: with commas, or as JSON."""
     if not isinstance(value, str):
@@ -127,6 +135,12 @@ def _statistics_interval(value: int) -> int:
 def _retention(value: timedelta) -> timedelta:
     if not timedelta(minutes=1) <= value <= _RETENTION_MAX:
         raise ValueError("must be a duration from 1m to 3650d")
+    return value
+
+
+def _stall_after(value: timedelta) -> timedelta:
+    if not timedelta(seconds=1) <= value <= timedelta(days=1):
+        raise ValueError("must be a duration from 1s to 1d")
     return value
 
 
@@ -219,16 +233,19 @@ class State(Table):
 
 
 class DeadLetters(Table):
-    """When bad input stops the worker instead of filling the dead-letter topic; 0 switches a rule off."""
+    """When bad input stops the worker instead of filling the dead-letter topic, and how often it may be replayed."""
 
     share_max: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Largest share of dead letters in the last `window_records` of a partition",
+        description="Largest share of dead letters in the last `window_records` of a partition; 0: no limit",
     )
     window_records: int = Field(default=1000, ge=10, le=1_000_000, description="Records that the share is taken of")
-    run_max: int = Field(default=200, ge=0, le=1_000_000, description="Longest run of dead letters")
+    run_max: int = Field(default=200, ge=0, le=1_000_000, description="Longest run of dead letters; 0: no limit")
+    attempts_max: int = Field(
+        default=3, ge=1, le=1000, description="How often `dead-letters replay` sends one letter back at most"
+    )
 
 
 class Limits(Table):
@@ -334,6 +351,15 @@ class Metrics(Table):
     )
 
 
+class Health(Table):
+    """When the health checks fail."""
+
+    stall_after: Annotated[Duration, AfterValidator(_stall_after)] = Field(
+        default=timedelta(minutes=2),
+        description="How long a partition that has records left may stand still before /livez fails",
+    )
+
+
 class Log(Table):
     """The log, on standard error."""
 
@@ -400,8 +426,14 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Keys the hash of a recipient in a message's identity; fixed as long as state is kept",
     )
+    tracing: Annotated[Literal["off", "propagate"], BeforeValidator(_lower)] = Field(
+        default="off",
+        description="propagate: the W3C trace context of a raw record (headers traceparent, tracestate) goes on to "
+        "its changes; costs nothing for records without one",
+    )
     privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
+    health: Health = Health()
     log: Log = Log()
     kafka: FreeTable = Field(
         default_factory=lambda: dict(DEFAULT_KAFKA),

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from processor.settings_check import allowed
 from processor.settings_kafka import OWNED
-from processor.settings_model import Settings
+from processor.settings_model import Settings, duration_text
 from processor.settings_sources import free_tables, holds_secret, known_settings, table_of, variable_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _default(name: str) -> str:
         case bool():
             return f"`{str(value).lower()}`"
         case timedelta():
-            return f"`{value.days}d`"
+            return f"`{duration_text(value)}`"
         case list():
             return f"`{','.join(map(str, value))}`"
         case _:

@@ -17,6 +17,9 @@ from processor.status import STATUSES_BY_CODE, STATUSES_BY_RANK
 
 FORMAT: Final = 1
 
+RESET_KEY: Final = b"\0reset"
+"""Key of a changelog record that voids everything before it: what an operator's `reset` writes."""
+
 _HEAD: Final = Struct(">BBIq")
 _CODES: Final = [*(status.code for status in STATUSES_BY_RANK), 0]
 """Codes by rank; rank -1 (none) finds the last, 0."""

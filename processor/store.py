@@ -21,18 +21,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
+from processor.control import audit_key
 from processor.errors import ExitCode, FatalError, ProcessorError
-from processor.state_codec import decode_state, encode_state
+from processor.state_codec import RESET_KEY, decode_state, encode_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from processor.model import MessageState
 
 STORE_FORMAT: Final = 2
+Change = tuple[bytes, "bytes | None"]
+"""A record of the changelog: key and value, None where nothing is known any more."""
+
 _META_KEY: Final = b"\0meta"
 """No identity starts with NUL: the first part of an identity is a carrier's name."""
+_FIRST_IDENTITY: Final = b"\1"
+_BEHIND_IDENTITIES: Final = b"\xff"
+"""UTF-8 has no such byte."""
 _STAMP: Final = Struct(">I")
 _BLOCK_CACHE_MB: Final = 8
 _WRITE_BUFFER_BYTES: Final = 8 << 20
@@ -83,6 +90,9 @@ class StatePartition:
         """Time of the last changelog record that it holds; 0 where it holds none."""
         self._directory = directory
         self._overlay: dict[str, MessageState] = {}
+        self._dropped: set[str] = set()
+        """Staged as forgotten; what the overlay has is of later, and counts."""
+        self._audits: dict[bytes, bytes] = {}
         self._recent: dict[str, MessageState] = {}
         self._older: dict[str, MessageState] = {}
         self._generation_entries = max(1, cache_entries // 2)
@@ -90,6 +100,7 @@ class StatePartition:
         self._replaceable = WriteOptions()
         self._replaceable.disable_wal = True  # type: ignore[method-assign,assignment]  # the stubs are wrong
         self._purge_cursor = b""
+        self._voided = False
         try:
             self._db = (open_db or open_rocksdb)(directory)
         except DatabaseBrokenError as error:
@@ -105,6 +116,8 @@ class StatePartition:
         state = self._overlay.get(identity)
         if state is not None:
             return state
+        if self._dropped and identity in self._dropped:
+            return None
         state = self._recent.get(identity)
         if state is not None:
             return state
@@ -121,12 +134,32 @@ class StatePartition:
         """Stage what is known from now on."""
         self._overlay[identity] = state
 
-    @property
-    def staged(self) -> dict[str, MessageState]:
-        """What the open transaction has written; the changelog gets exactly this."""
-        return self._overlay
+    def drop(self, identity: str) -> None:
+        """Stage that nothing is known of a message any more."""
+        self._overlay.pop(identity, None)
+        self._dropped.add(identity)
 
-    def apply(self, staged: Iterable[tuple[bytes, bytes]], next_offset: int, appended_ms: int) -> None:
+    def audited(self, request: str) -> bool:
+        """Tell whether a request has been carried out, staged ones included.
+
+        Raises:
+            StoreDoubtedError: The files cannot be read.
+        """
+        key = audit_key(request)
+        return key in self._audits or self._read(key) is not None
+
+    def audit(self, request: str, entry: bytes) -> None:
+        """Stage that a request has been carried out, and what it did."""
+        self._audits[audit_key(request)] = entry
+
+    def encode_staged(self) -> list[Change]:
+        """Return what the open transaction has written: the changelog and the disk get exactly this."""
+        if not self._dropped and not self._audits:
+            return encode_states(self._overlay)
+        forgotten: list[Change] = [(name.encode(), None) for name in self._dropped - self._overlay.keys()]
+        return [*sorted(forgotten), *self._audits.items(), *encode_states(self._overlay)]
+
+    def apply(self, staged: Iterable[Change], next_offset: int, appended_ms: int) -> None:
         """Write what was committed, as (key, value) bytes, and the changelog offset after it, in one atomic batch.
 
         `appended_ms` is when the changelog got it.
@@ -137,20 +170,20 @@ class StatePartition:
         """
         if len(self._recent) + len(self._overlay) > self._generation_entries:
             self._older, self._recent = self._recent, {}
+        for identity in self._dropped:
+            self._recent.pop(identity, None)
+            self._older.pop(identity, None)
         self._recent.update(self._overlay)
-        self._overlay = {}
-        batch = WriteBatch(raw_mode=True)
-        stamp = _STAMP.pack(appended_ms // 1000)
-        for key, value in staged:
-            batch.put(key, stamp + value)
+        self._nothing_staged()
+        batch, _ = _batch_of(staged, appended_ms)
         self._write(batch, next_offset, appended_ms, self._durable)
 
     def discard(self) -> None:
         """Forget what was staged: its transaction was aborted."""
-        self._overlay = {}
+        self._nothing_staged()
 
-    def restore(self, records: Iterable[tuple[bytes, bytes | None]], next_offset: int, appended_ms: int) -> None:
-        """Apply changelog records in order (None: a tombstone), up to `next_offset`.
+    def restore(self, records: Iterable[Change], next_offset: int, appended_ms: int) -> None:
+        """Apply changelog records in order (None: a tombstone), up to `next_offset`; a reset voids what is before it.
 
         `appended_ms` is when the changelog got the last of them. Nothing is safe from a crash before `settle`.
 
@@ -159,18 +192,17 @@ class StatePartition:
             FatalError: The disk takes nothing.
         """
         self._recent, self._older = {}, {}
-        batch = WriteBatch(raw_mode=True)
-        stamp = _STAMP.pack(appended_ms // 1000)
-        for key, value in records:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, stamp + value)
+        batch, voided = _batch_of(records, appended_ms)
+        self._voided = self._voided or voided
         self._write(batch, next_offset, appended_ms, self._replaceable)
 
     def settle(self) -> None:
         """Bring what was restored to the disk: it has no log of its own, and must not lie behind what has one."""
         self._do(self._db.flush)
+        if self._voided:
+            # Else what a reset has voided stays on the disk, and in RocksDB's estimates, until it is overwritten.
+            self._do(lambda: self._db.compact_range(None, None))
+            self._voided = False
 
     def purge(self, before_ms: int, entries_max: int) -> Purged:
         """Delete entries that the changelog got before a time; look at so many, from where the last step ended.
@@ -217,6 +249,11 @@ class StatePartition:
         self.discard()
         with suppress(Exception):  # rocksdict raises plain Exception for everything
             self._db.close()
+
+    def _nothing_staged(self) -> None:
+        self._overlay = {}
+        self._dropped = set()
+        self._audits = {}
 
     def _remember(self, identity: str, state: MessageState) -> None:
         if len(self._recent) >= self._generation_entries:
@@ -310,9 +347,25 @@ def set_aside(directory: Path) -> Path:
     return aside
 
 
-def encode_staged(staged: dict[str, MessageState]) -> list[tuple[bytes, bytes]]:
-    """Return the overlay as the records of the changelog and of the store."""
-    return [(identity.encode(), encode_state(state)) for identity, state in staged.items()]
+def encode_states(states: Mapping[str, MessageState]) -> list[Change]:
+    """Return states as the records of the changelog and of the store."""
+    return [(identity.encode(), encode_state(state)) for identity, state in states.items()]
+
+
+def _batch_of(records: Iterable[Change], appended_ms: int) -> tuple[WriteBatch, bool]:
+    """Return what the records do to the store, and whether a reset is among them."""
+    batch = WriteBatch(raw_mode=True)
+    stamp = _STAMP.pack(appended_ms // 1000)
+    voided = False
+    for key, value in records:
+        if key == RESET_KEY:
+            batch.delete_range(_FIRST_IDENTITY, _BEHIND_IDENTITIES)
+            voided = True
+        elif value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, stamp + value)
+    return batch, voided
 
 
 def open_rocksdb(directory: Path) -> Rdict:

@@ -30,6 +30,7 @@ from processor.metric import counter, gauge, histogram
 from processor.model import StatusChange
 from processor.outbox import Unmapped
 from processor.privacy import masked
+from processor.recent import Recent
 from processor.times import EARLIEST_MS
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class PartitionView:
     running: int = 0
     waiting: int = 0
     standbys: int = 0
+    member: bool = False
+    """Whether the group has taken this worker in, be it with no partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ class Telemetry(Collector):
         self._stores = StoreCounts()
         self._producers = 0
         self.partitions = PartitionView()
+        self.recent = Recent()
+        """The last minutes, for the operations page."""
         self.clients = ClientStatistics()
 
     def committed(self, outbox: Outbox, *, consumed_at: float, began_at: float, now: float) -> None:
@@ -151,6 +156,7 @@ class Telemetry(Collector):
             self._transaction_seconds.observe(max(0.0, now - began_at))
             self._batch_records.observe(records)
             self._transactions[table.COMMITTED] += 1
+        self.recent.committed(outbox, received, now)
 
     def _bounded(self, words: Unmapped) -> Unmapped:
         """Give the labels to count unmapped words under: masked, and `other` once there are as many as may be."""
@@ -173,10 +179,21 @@ class Telemetry(Collector):
         with self._lock:
             return Counter(self._outcomes)
 
+    def transactions(self) -> Counter[str]:
+        """Return the transactions so far by how they ended."""
+        with self._lock:
+            return Counter(self._transactions)
+
+    def unmapped(self) -> Counter[Unmapped]:
+        """Return the events so far whose words no pack has a row for, by those words, masked."""
+        with self._lock:
+            return Counter(self._unmapped)
+
     def aborted(self, cause: AbortCause) -> None:
         """Count an aborted transaction, or a batch that went back before one began."""
         with self._lock:
             self._transactions[f"aborted_{cause}"] += 1
+        self.recent.aborted()
 
     def rebalanced(self, kind: str) -> None:
         """Count a rebalance callback: assigned, revoked or lost."""
@@ -189,6 +206,7 @@ class Telemetry(Collector):
             self.partitions = view
             self._stores = stores
             self._producers = producers
+        self.recent.looked(view)
 
     def collect(self) -> Iterator[Family]:
         """Make the samples of one scrape."""

@@ -16,7 +16,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from processor.codec import Decoder, encode_callback, encode_mapped, encode_raw_events
-from processor.headers import origin_header
+from processor.control import FORGET, encode_forget
+from processor.headers import CONTROL, origin_header
 from processor.identity import identity_of, owner_of
 from processor.model import RawCallback, RawStatusEvent
 from processor.outbox import Outbox
@@ -24,12 +25,15 @@ from processor.pack_files import builtin_texts
 from processor.packs import Packs
 from processor.pipeline import RETENTION_MS, Pipeline
 from processor.reduce import REPLIES_MAX
+from processor.tracing import NO_TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from processor.control import Forget, Forgotten
     from processor.model import MessageState, StatusChange
     from processor.outbox import DeadLetter, Unmapped
+    from processor.tracing import Trace
 
 RAW_TOPIC: Final = "carrier.status.raw"
 REKEYED_TOPIC: Final = "status-processor.rekeyed"
@@ -73,9 +77,26 @@ class FakeRecord:
 class MemoryStates(dict[str, "MessageState"]):
     """The state of one partition, in a dict."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.audits: dict[str, bytes] = {}
+        """Requests of control records that were carried out, and what they did."""
+
     def put(self, identity: str, state: MessageState) -> None:
         """Remember what is known."""
         self[identity] = state
+
+    def drop(self, identity: str) -> None:
+        """Forget what is known."""
+        self.pop(identity, None)
+
+    def audited(self, request: str) -> bool:
+        """Tell whether a request has been carried out."""
+        return request in self.audits
+
+    def audit(self, request: str, entry: bytes) -> None:
+        """Remember that it has been."""
+        self.audits[request] = entry
 
 
 @cache
@@ -94,11 +115,16 @@ class PipelineDriver:
         partitions: int = 6,
         retention_ms: int = RETENTION_MS,
         replies_max: int = REPLIES_MAX,
+        tracing: bool = False,
     ) -> None:
         self.packs = packs or _builtin_packs()
-        self.pipeline = Pipeline(Decoder(), self.packs, partitions, retention_ms, replies_max)
+        self.pipeline = Pipeline(Decoder(), self.packs, partitions, retention_ms, replies_max, tracing=tracing)
         self.now_ms = START_MS
         self.changes: list[StatusChange] = []
+        self.traces: list[Trace] = []
+        """The trace context of each change, empty where it has none."""
+        self.forgotten: list[Forgotten] = []
+        """Requests of control records that were carried out."""
         self.dead_letters: list[DeadLetter] = []
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """Events by (carrier, outcome, reason)."""
@@ -139,6 +165,22 @@ class PipelineDriver:
         self.pipeline.process_raw(RAW_TOPIC, partition, [record], states, outbox)
         return self._settle(outbox)
 
+    def pipe_rekeyed(
+        self, partition: int, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
+    ) -> list[StatusChange]:
+        """Pipe one record of the rekeyed topic in and return the changes that it caused."""
+        at = self._offsets[REKEYED_TOPIC, partition]
+        self._offsets[REKEYED_TOPIC, partition] += 1
+        record = FakeRecord(at, self.now_ms, value, None, list(headers))
+        outbox = Outbox()
+        self.pipeline.process_rekeyed(REKEYED_TOPIC, partition, [record], self._states[partition], outbox)
+        return self._settle(outbox)
+
+    def forget(self, forget: Forget) -> None:
+        """Pipe in the control record that asks for a message to be forgotten."""
+        owner = owner_of(forget.message_id, len(self._states))
+        self.pipe_rekeyed(owner, encode_forget(forget), [(CONTROL, FORGET)])
+
     def state(
         self, carrier: str, message_id: str, *, account: str | None = None, chain: str = ""
     ) -> MessageState | None:
@@ -157,6 +199,10 @@ class PipelineDriver:
 
     def _settle(self, outbox: Outbox) -> list[StatusChange]:
         changes = [change for per_partition in outbox.changes.values() for change in per_partition]
+        for partition, per_partition in outbox.changes.items():
+            traces = outbox.traces.get(partition, {})
+            self.traces += [traces.get(position, NO_TRACE) for position in range(len(per_partition))]
+        self.forgotten += outbox.forgotten
         self.dead_letters += outbox.dead_letters
         for tally in outbox.tallies.values():
             self.outcomes.update(tally.outcomes)
@@ -165,14 +211,8 @@ class PipelineDriver:
             self.records += tally.records
         self.changes += changes
         for forward in outbox.forwards:
-            at = self._offsets[REKEYED_TOPIC, forward.owner]
-            self._offsets[REKEYED_TOPIC, forward.owner] += 1
-            headers = [origin_header(forward.source, forward.timestamp)]
-            record = FakeRecord(at, self.now_ms, encode_mapped(forward.event), None, headers)
-            after = Outbox()
-            states = self._states[forward.owner]
-            self.pipeline.process_rekeyed(REKEYED_TOPIC, forward.owner, [record], states, after)
-            changes += self._settle(after)
+            headers = [origin_header(forward.source, forward.timestamp), *forward.trace]
+            changes += self.pipe_rekeyed(forward.owner, encode_mapped(forward.event), headers)
         return changes
 
 

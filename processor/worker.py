@@ -23,7 +23,7 @@ from processor.kafka_errors import DeniedError, describe, is_denied, is_end, is_
 from processor.outbox import Outbox
 from processor.publisher import RecordsRefusedError
 from processor.seldom import Seldom
-from processor.store import StoreDoubtedError, encode_staged
+from processor.store import StoreDoubtedError
 from processor.telemetry import StoreCounts
 from processor.view import partition_view, went_back, went_through
 
@@ -286,7 +286,7 @@ class Worker:
         """Commit everything, then let the stores and the books follow; nothing follows an abort."""
         books, offsets = self._close_books(batch, outbox)
         ready = self.assignment.ready
-        staged = {number: encode_staged(store.staged) for number, store in ready.items() if store.staged}
+        staged = {number: records for number, store in ready.items() if (records := store.encode_staged())}
         began_at = self.clock()
         reached = self.publisher.publish(outbox, staged, offsets, self._member())
         now = self.clock()
@@ -297,6 +297,7 @@ class Worker:
             progress.next_offset = _next_offset(batch[key])
             went_through(progress, batch[key], now)
         self.telemetry.committed(outbox, consumed_at=consumed_at, began_at=began_at, now=now)
+        _tell_forgotten(outbox)
         for number, records in staged.items():
             try:
                 ready[number].apply(records, *reached[number])
@@ -356,6 +357,7 @@ class Worker:
             return
         self._viewed_at = now
         view = partition_view(self.consumer, self.assignment, self.reader, now)
+        view.member = self.assignment.has_been_assigned and names_member(self.consumer.consumer_group_metadata())
         self.report.look(self.reader.restores, self.reader.records_restored)
         self.telemetry.progressed(
             view,
@@ -401,6 +403,12 @@ def names_member(metadata: object) -> bool:
     generation = int.from_bytes(metadata[at : at + 4], sys.byteorder, signed=True)
     member = metadata[at + 4 :].split(b"\0")[1:2]
     return generation >= 1 and member not in ([], [b""])
+
+
+def _tell_forgotten(outbox: Outbox) -> None:
+    """Log what was forgotten at an operator's request; which message it was stands in the changelog's audit entry."""
+    for forget, status, sequence in outbox.forgotten:
+        _log.info("a message was forgotten", request=forget.request, status=status, sequence=sequence)
 
 
 def _next_offset(records: list[Message]) -> int:

@@ -98,3 +98,10 @@ def test_the_window_goes_on_after_a_restart() -> None:
     _, crossed = restarted.after(Tally(1, Counter(), {3}), [3], limit)
 
     assert crossed is not None
+
+
+def test_when_the_group_was_reset_stays_in_the_books() -> None:
+    books, _ = Books(state_topic_id="id", reset_at=1_795_000_000_000).after(Tally(1), [7], NO_LIMIT)
+
+    assert decode_books(encode_books(books)) == books
+    assert books.reset_at == 1_795_000_000_000

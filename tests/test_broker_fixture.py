@@ -19,10 +19,10 @@ DOCKER_AWAY = f"tcp://{HOST}:1"
 """Nothing listens there."""
 
 
-def run_pytest(test: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_pytest(test: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     return subprocess.run(
-        [*command, "-c", str(ROOT / "pyproject.toml"), str(test)],
+        [*command, "-c", str(ROOT / "pyproject.toml"), str(test), *arguments],
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -65,6 +65,18 @@ def test_tests_without_a_broker_look_for_none(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     assert not [line for line in done.stdout.splitlines() if line.startswith("broker:")]
+
+
+def test_what_checks_the_deployment_runs_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    test = tmp_path / "test_deployed.py"
+    test.write_text("import pytest\n\n\n@pytest.mark.deploy\ndef test_a():\n    pass\n\n\ndef test_b():\n    pass\n")
+    environment = {"PATH": os.environ["PATH"]}
+
+    by_default, asked = run_pytest(test, environment), run_pytest(test, environment, "-m", "deploy")
+
+    assert "1 passed, 1 deselected" in by_default.stdout
+    assert "1 passed, 1 deselected" in asked.stdout
+    assert run_pytest(test, environment, "-m", "deploy or not deploy").stdout.count("2 passed") == 1
 
 
 def test_a_given_broker_is_taken_before_any_other(monkeypatch: pytest.MonkeyPatch) -> None:

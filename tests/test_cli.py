@@ -95,6 +95,17 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--ordinal", "0", "--set", "kafka.group.id=x"], ExitCode.SETTINGS, "use group"),
         (["run", "--ordinal", "0", "--log-level", "loud"], ExitCode.SETTINGS, "debug, info, warning, error"),
         (["tail", "--max", "0"], ExitCode.USAGE, "--max"),
+        (["dead-letters", "list", "--since", "never"], ExitCode.USAGE, "24h"),
+        (["dead-letters", "show", "3"], ExitCode.USAGE, "3:17"),
+        (["dead-letters", "show", "3:17", "--output", "x"], ExitCode.USAGE, "--raw"),
+        (["dead-letters", "replay", "--rate", "0"], ExitCode.USAGE, "--rate"),
+        (["reset"], ExitCode.USAGE, "--to"),
+        (["reset", "--to", "yesterday", "--yes"], ExitCode.USAGE, "24h"),
+        (["reset", "--to", "2026-11-23T08:00:00", "--yes"], ExitCode.USAGE, "zone"),
+        (["reset", "--to", "2126-11-23T08:00:00Z", "--yes"], ExitCode.USAGE, "future"),
+        (["lag", "--watch", "0"], ExitCode.USAGE, "--watch"),
+        (["carriers", "diff"], ExitCode.USAGE, "--packs"),
+        (["carriers", "diff", "--since", "lately", "--packs", "/nowhere"], ExitCode.USAGE, "so long ago"),
     ],
 )
 def test_a_mistake_gives_one_line_and_its_exit_code(
@@ -143,13 +154,13 @@ def test_a_worker_that_still_waits_for_a_broker_ends_within_five_seconds(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as mute:
         place = f"kafka.bootstrap.servers=127.0.0.1:{mute.getsockname()[1]}"
         command = [sys.executable, "-m", "processor", "run", "--ordinal", "0", "--set", place]
-        command += ["--set", f"state.directory={tmp_path}"]
+        command += ["--set", f"state.directory={tmp_path}", "--set", "metrics.port=0"]
         signals = (signal.SIGTERM, signal.SIGINT)
         children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in signals]
         try:
             for child in children:
                 assert child.stderr is not None
-                assert b"waiting" in child.stderr.readline()
+                assert any(b"waiting" in line for line in child.stderr)
             for child, number in zip(children, signals, strict=True):
                 child.send_signal(number)
             assert [child.wait(5) for child in children] == [ExitCode.OK, ExitCode.OK]
@@ -157,6 +168,12 @@ def test_a_worker_that_still_waits_for_a_broker_ends_within_five_seconds(tmp_pat
             for child in children:
                 child.kill()
                 child.communicate()
+
+
+def test_a_reset_that_nobody_can_be_asked_about_needs_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reset", "--to", "earliest", "--set", NOWHERE]) == ExitCode.USAGE
+
+    assert "--yes" in capsys.readouterr().err
 
 
 def test_every_problem_of_a_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

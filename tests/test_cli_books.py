@@ -55,6 +55,18 @@ def test_what_adds_up_is_balanced() -> None:
     ]
 
 
+def test_a_replayed_forward_is_taken_once_more_and_forwarded_once_more() -> None:
+    again = Account("rekeyed", 0, 32, books(21, published=16, late=5, forwarded=1))
+
+    found = ledger(RAW, again)
+
+    assert found.balanced
+    assert ledger_as_lines(found)[4:] == [
+        "forwarded events: 28 = 21 taken from the rekeyed topic + 7 unread there",
+        "balanced: 94 events have their final outcome",
+    ]
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from processor.cli.dead_letters import summary_as_json, summary_as_lines
-from processor.codec import Decoder
-from processor.headers import dead_letter_headers
+from processor.cli.letters_shown import summary_as_json, summary_as_lines
 from processor.letter_summary import Kind, LetterSummary
+from processor.letters import LetterBox, LetterFilter
 from processor.pack_files import builtin_texts
 from processor.packs import Packs
-from processor.testing import FakeRecord, PipelineDriver, callback, raw_event
+from processor.testing import PipelineDriver, callback, raw_event
+from tests.letter_records import letters_of, mark, reading_of
 
 ACME = """carrier = "acme"
 name = "Acme"
@@ -23,17 +23,15 @@ rows = [["landed", "DELIVERED"]]
 """
 
 
-def letters(driver: PipelineDriver) -> list[FakeRecord]:
-    """Return what the publisher would write of a driver's dead letters."""
-    return [
-        FakeRecord(at, letter.record.timestamp()[1], letter.record.value(), None, dead_letter_headers(letter, "test"))
-        for at, letter in enumerate(driver.dead_letters)
-    ]
+def box(driver: PipelineDriver, packs: Packs | None = None) -> LetterBox:
+    found = LetterBox(reading_of(packs or driver.packs), LetterFilter())
+    found.add(letters_of(driver))
+    return found
 
 
 def summary(driver: PipelineDriver, packs: Packs | None = None) -> LetterSummary:
-    found = LetterSummary(Decoder(), packs or driver.packs)
-    found.add(letters(driver))
+    found = LetterSummary()
+    found.add(box(driver, packs).open.values())
     return found
 
 
@@ -83,7 +81,7 @@ def test_a_number_in_a_carriers_word_is_masked() -> None:
     driver.pipe(raw_event("twilio", "SM1", "sent to +447700900123", channel="SMS"))
 
     found = summary(driver)
-    shown = "\n".join(summary_as_lines(found, found.ranked(), 10)) + json.dumps(summary_as_json(found, found.ranked()))
+    shown = "\n".join(summary_as_lines(found, 10, 0)) + json.dumps(summary_as_json(found, found.ranked(), 0))
 
     assert "***23" in shown
     assert "447700900" not in shown
@@ -95,7 +93,7 @@ def test_a_table_has_the_most_first_and_says_what_it_leaves_out() -> None:
         driver.pipe(raw_event("twilio", f"SM{word}", word, channel="SMS"))
     found = summary(driver)
 
-    lines = [" ".join(line.split()) for line in summary_as_lines(found, found.ranked(), 1)]
+    lines = [" ".join(line.split()) for line in summary_as_lines(found, 1, 0)]
 
     assert lines == [
         "letters understood now reason carrier channel status error code first last",
@@ -108,4 +106,19 @@ def test_a_table_has_the_most_first_and_says_what_it_leaves_out() -> None:
 def test_nothing_is_said_to_be_nothing() -> None:
     found = summary(PipelineDriver())
 
-    assert summary_as_lines(found, found.ranked(), 10) == ["no dead letters"]
+    assert summary_as_lines(found, 10, 0) == ["no dead letters"]
+
+
+def test_letters_that_were_replayed_are_only_told_as_a_number() -> None:
+    driver = PipelineDriver()
+    for number in range(3):
+        driver.pipe(raw_event("twilio", f"SM{number}", "teleported", channel="SMS"))
+    found = box(driver)
+    found.add([mark(3, [0, 2])])
+    counted = LetterSummary()
+    counted.add(found.open.values())
+
+    assert summary_as_json(counted, counted.ranked(), len(found.replayed))["letters"] == 1
+    assert summary_as_lines(counted, 10, len(found.replayed))[-1] == (
+        "1 dead letters: unknown_status 1; 2 more were replayed"
+    )

@@ -8,20 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.codec import encode_mapped
 from processor.errors import DeadLetterReason
 from processor.headers import (
     ERRORS_INDEX,
     ERRORS_MESSAGE,
     ERRORS_REASON,
     KEPT_HEADERS_BYTES_MAX,
+    REPLAY_ATTEMPT,
     REPLAY_INDEX,
+    REPLAY_OF,
+    REPLAY_TIMESTAMP,
+    Headers,
     dead_letter_headers,
+    origin_header,
 )
 from processor.identity import owner_of
-from processor.model import Action, Source
-from processor.outbox import DeadLetter
+from processor.model import Action, Source, StatusEvent
+from processor.outbox import DeadLetter, Outbox
 from processor.simulator import Oracle, Simulator, judge
-from processor.testing import START_MS, FakeRecord, PipelineDriver, callback, raw_event
+from processor.testing import START_MS, FakeRecord, MemoryStates, PipelineDriver, callback, raw_event
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -131,6 +137,45 @@ def test_a_replay_of_an_element_that_is_not_there_is_a_dead_letter(index: bytes)
     assert [letter.reason for letter in driver.dead_letters] == [DeadLetterReason.MALFORMED]
 
 
+def test_a_replay_counts_as_of_the_time_of_the_original_record() -> None:
+    driver = PipelineDriver()
+    driver.pipe(raw_event("twilio", "SM1", "delivered", channel="SMS"))
+    driver.advance_time(8 * DAY_MS)
+    late = raw_event("twilio", "SM1", "sent", channel="SMS")
+
+    assert driver.pipe(late, headers=[(REPLAY_TIMESTAMP, str(START_MS).encode())]) == []
+    assert [change.sequence for change in driver.pipe(late)] == [1], "without it the message would be forgotten"
+
+
+def test_a_replay_that_fails_again_does_not_count_towards_the_limit() -> None:
+    letters = []
+    again: Headers = [(REPLAY_ATTEMPT, b"1"), (REPLAY_OF, b"3:7")]
+    for headers in ([], again):
+        outbox = Outbox()
+        PipelineDriver().pipeline.process_raw("raw", 0, [FakeRecord(7, 0, b"no frame", None, headers)], None, outbox)
+        letters.append((len(outbox.dead_letters), outbox.tallies["raw", 0].dead_offsets))
+
+    assert letters == [(1, {7}), (1, set())]
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_replayed_forward_is_booked_as_forwarded_by_its_replay(sound: bool) -> None:
+    driver = PipelineDriver()
+    owner = owner_of("SM1", 6)
+    driver.pipe(raw_event("twilio", "SM1", "sent", channel="SMS"), partition=(owner + 1) % 6)
+    (event,) = [driver.packs.interpret(raw_event("twilio", "SM1", "delivered", channel="SMS"))]
+    assert isinstance(event, StatusEvent)
+    headers = [origin_header(Source("raw", 5, 99, 2), START_MS), (REPLAY_ATTEMPT, b"1"), (REPLAY_OF, b"3:7")]
+    record = FakeRecord(8, START_MS, encode_mapped(event) if sound else b"junk", b"SM1", headers)
+    outbox = Outbox()
+
+    driver.pipeline.process_rekeyed("rekeyed", owner, [record], MemoryStates(), outbox)
+
+    outcomes = {outcome: count for (_, outcome, _), count in outbox.tallies["rekeyed", owner].outcomes.items()}
+    assert outcomes == {"forwarded": 1, "published" if sound else "dead_lettered": 1}
+    assert [change.source for change in outbox.changes[owner]] == ([Source("raw", 5, 99, 2)] if sound else [])
+
+
 def test_a_callback_without_events_counts_as_one_ignored() -> None:
     driver = PipelineDriver()
 
@@ -192,6 +237,15 @@ def test_the_same_input_gives_the_same_changes() -> None:
 def letter_of(headers: list[tuple[str, bytes | None]], detail: str = "why", index: int = -1) -> DeadLetter:
     record = FakeRecord(7, 1000, b"value", b"key", headers)
     return DeadLetter(record, Source("raw", 3, 7, index), "map", DeadLetterReason.UNKNOWN_STATUS, detail)
+
+
+def test_a_dead_letter_knows_the_pack_that_was_asked_and_no_name_from_outside() -> None:
+    driver = PipelineDriver()
+    driver.pipe(raw_event("Twilio", "SM1", "teleported"))
+    driver.pipe(raw_event("made-up", "SM1", "delivered"))
+    driver.pipe(b"no frame")
+
+    assert [letter.carrier for letter in driver.dead_letters] == ["twilio", "unknown", "unknown"]
 
 
 def test_a_dead_letters_headers_say_why_and_keep_the_originals() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from processor.codec import ChangeEncoder, decode_changes
 from processor.errors import FatalError
 from processor.model import StatusChange
-from processor.privacy import RecipientRule, Recipients, hashed_recipient, masked_recipient
+from processor.privacy import RecipientRule, Recipients, hashed_recipient, masked, masked_recipient
 from processor.settings import load_settings
 from processor.testing import PipelineDriver, raw_event
 
@@ -63,6 +63,13 @@ def test_a_masked_recipient_shows_two_characters_at_most(recipient: str) -> None
 
     assert len(shown) <= 2
     assert recipient.endswith(shown)
+
+
+def test_a_uuid_is_no_number_whatever_its_digits_are() -> None:
+    uuid = "09c65aff-5042-5130-958b-0f7ceec44399"
+
+    assert masked(f"request {uuid} of 2348030012345") == f"request {uuid} of ***45"
+    assert masked("11111111-2222-3333-4444-555555555555") == "11111111-2222-3333-4444-555555555555"
 
 
 def test_only_recipient_and_words_differ_between_policies() -> None:

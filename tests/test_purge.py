@@ -9,7 +9,7 @@ import pytest
 
 from processor.model import MessageState
 from processor.purge import Purge
-from processor.store import StatePartition, StoreIdentity, encode_staged
+from processor.store import StatePartition, StoreIdentity
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Iterator[StatePartition]:
 def append(store: StatePartition, names: list[str], at_ms: int, state: MessageState = STATE) -> None:
     for name in names:
         store.put(name, state)
-    store.apply(encode_staged(store.staged), store.offset + 1, at_ms)
+    store.apply(store.encode_staged(), store.offset + 1, at_ms)
 
 
 def test_three_weeks_of_a_steady_stream_keep_the_state_flat(store: StatePartition) -> None:

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from processor.errors import ExitCode, FatalError
 from processor.model import MessageState
-from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, encode_staged, set_aside
+from processor.state_codec import RESET_KEY, encode_state
+from processor.store import StatePartition, StoreDoubtedError, StoreIdentity, encode_states, set_aside
 from processor.stores import Stores
 from tests.strategies import states
 
@@ -25,7 +26,7 @@ STATE = MessageState(3, 1, 1000)
 
 
 def commit(store: StatePartition, next_offset: int, appended_ms: int = 0) -> None:
-    store.apply(encode_staged(store.staged), next_offset, appended_ms)
+    store.apply(store.encode_staged(), next_offset, appended_ms)
 
 
 def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -38,6 +39,26 @@ def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None
     again = StatePartition(tmp_path / "s", IDENTITY)
 
     assert (again.get("a"), again.get("b"), again.offset) == (STATE, None, 7)
+    again.close()
+
+
+def test_a_reset_in_the_changelog_voids_what_is_before_it_and_nothing_behind_it(tmp_path: Path) -> None:
+    store = StatePartition(tmp_path / "s", IDENTITY)
+    value = encode_state(STATE)
+    store.put("stored", STATE)
+    commit(store, 3)
+    store.restore([(b"old", value), (b"again", value)], 5, 0)
+    assert store.get("stored") == STATE
+
+    store.restore([(b"chunk", value), (RESET_KEY, b"{}"), (b"again", value), ("\U0010ffff".encode(), value)], 9, 0)
+    store.settle()
+    store.close()
+
+    again = StatePartition(tmp_path / "s", IDENTITY)
+    assert again.offset == 9
+    assert again.count() == 2
+    assert [again.get(name) for name in ("stored", "old", "chunk")] == [None, None, None]
+    assert (again.get("again"), again.get("\U0010ffff")) == (STATE, STATE)
     again.close()
 
 
@@ -135,7 +156,7 @@ def test_what_another_owner_wrote_meanwhile_is_seen_after_a_restore(tmp_path: Pa
     commit(store, 7)
 
     later = STATE._replace(sequence=2)
-    store.restore(encode_staged({"a": later}), 9, 0)
+    store.restore(encode_states({"a": later}), 9, 0)
 
     assert store.get("a") == later
     store.close()
@@ -185,8 +206,10 @@ class StoreAgainstDict(RuleBasedStateMachine):
     def first(self, name: str) -> str:
         self.directory = Path(self._temporary())
         self.store = StatePartition(self.directory / "s", IDENTITY, cache_entries=4)
-        self.stored: dict[str, MessageState] = {}
-        self.staged: dict[str, MessageState] = {}
+        self.stored: dict[str, MessageState | None] = {}
+        self.staged: dict[str, MessageState | None] = {}
+        self.audits: set[str] = set()
+        self.audits_staged: set[str] = set()
         self.offset = 0
         return name
 
@@ -205,30 +228,48 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.store.put(identity, state)
         self.staged[identity] = state
 
+    @rule(identity=identities)
+    def drop(self, identity: str) -> None:
+        self.store.drop(identity)
+        self.staged[identity] = None
+
+    @rule(request=st.sampled_from(["r1", "r2"]))
+    def audit(self, request: str) -> None:
+        self.store.audit(request, b"{}")
+        self.audits_staged.add(request)
+
     @rule()
     def commit(self) -> None:
         self.offset += 5
+        staged = self.store.encode_staged()
+        assert {key.decode() for key, value in staged if value is None} == {
+            name for name, state in self.staged.items() if state is None
+        }
         commit(self.store, self.offset)
         self.stored |= self.staged
-        self.staged = {}
+        self.audits |= self.audits_staged
+        self._nothing_staged()
 
     @rule()
     def abort(self) -> None:
         self.store.discard()
-        self.staged = {}
+        self._nothing_staged()
+
+    def _nothing_staged(self) -> None:
+        self.staged, self.audits_staged = {}, set()
 
     @rule()
     def crash(self) -> None:
         self.store.settle()
         self.store.close()
         self.store = StatePartition(self.directory / "s", IDENTITY, cache_entries=4)
-        self.staged = {}
+        self._nothing_staged()
 
     @rule(identity=identities, state=states(), tombstone=st.booleans())
     def restore(self, identity: str, state: MessageState, tombstone: bool) -> None:
         self.abort()
         self.offset += 1
-        records = encode_staged({identity: state})
+        records = encode_states({identity: state})
         self.store.restore([(key, None if tombstone else value) for key, value in records], self.offset, 0)
         if tombstone:
             self.stored.pop(identity, None)
@@ -241,6 +282,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
         assert {name: self.store.get(name) for name in (f"m{n}" for n in range(13))} == {
             f"m{n}": expected.get(f"m{n}") for n in range(13)
         }
+        assert {name for name in ("r1", "r2") if self.store.audited(name)} == self.audits | self.audits_staged
         assert self.store.offset == self.offset
 
     def teardown(self) -> None:

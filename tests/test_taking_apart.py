@@ -19,7 +19,7 @@ from processor.pack_files import builtin_texts
 from processor.packs import Packs
 from processor.pipeline import Pipeline
 from processor.publisher import Reached, RecordsRefusedError
-from processor.store import StoreDoubtedError
+from processor.store import StoreDoubtedError, encode_states
 from processor.telemetry import Telemetry
 from processor.testing import FakeRecord, MemoryStates, raw_event
 from processor.worker import LoopOptions, Worker
@@ -36,9 +36,8 @@ class FakeStore(MemoryStates):
 
     is_broken = False
 
-    @property
-    def staged(self) -> MemoryStates:
-        return self
+    def encode_staged(self) -> list[tuple[bytes, bytes | None]]:
+        return [*encode_states(self)]
 
     def discard(self) -> None:
         self.clear()

@@ -13,9 +13,15 @@ import click
 import processor
 from processor.cli.books import books
 from processor.cli.carriers import carriers
+from processor.cli.carriers_diff import diff
 from processor.cli.common import EXIT_CODES
 from processor.cli.dead_letters import dead_letters
+from processor.cli.doctor import doctor
 from processor.cli.explain import explain
+from processor.cli.forget import forget
+from processor.cli.inspect import inspect
+from processor.cli.lag import lag
+from processor.cli.reset import reset
 from processor.cli.schemas import schemas
 from processor.cli.settings import config
 from processor.cli.tail import tail
@@ -39,8 +45,26 @@ def commands() -> None:
     """Turn carriers' raw status reports into canonical per-message status changes, exactly once."""
 
 
-for _command in (run, demo, explain, simulate, tail, books, topics, dead_letters, config, carriers, schemas):
+for _command in (
+    run,
+    demo,
+    explain,
+    simulate,
+    tail,
+    books,
+    lag,
+    inspect,
+    forget,
+    reset,
+    doctor,
+    topics,
+    dead_letters,
+    config,
+    carriers,
+    schemas,
+):
     commands.add_command(_command)
+carriers.add_command(diff)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

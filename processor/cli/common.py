@@ -14,9 +14,10 @@ import click
 from processor.errors import ExitCode, FatalError, PackError
 from processor.pack_files import builtin_texts, texts_of
 from processor.packs import Packs
+from processor.privacy import masked_recipient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from processor.settings import Settings
 
@@ -137,6 +138,37 @@ def time_in_words(ms: int, pattern: str) -> str:
         return datetime.fromtimestamp(ms / 1000, UTC).strftime(pattern)
     except (OSError, OverflowError, ValueError):
         return f"{ms} ms"
+
+
+def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Align the cells of a table: the columns in `left`, which are words, to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def recipient_shown(recipient: str | None, *, full: bool = False) -> str | None:
+    """Hide a recipient, unless it was asked for in full."""
+    return recipient if full or not recipient else masked_recipient(recipient)
+
+
+@contextmanager
+def shown_offsets(doing: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Give what is told how many offsets were read and how many there are, and shows it, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415  # only on a terminal
+    from rich.progress import Progress  # noqa: PLC0415  # only on a terminal
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

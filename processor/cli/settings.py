@@ -60,19 +60,13 @@ def _shown(value: object) -> object:
         case SecretStr():
             return _MASK if value.get_secret_value() else ""
         case timedelta():
-            return _duration(value)
+            from processor.settings_model import duration_text  # noqa: PLC0415  # as above
+
+            return duration_text(value)
         case Path():
             return str(value)
         case _:
             return value
-
-
-def _duration(value: timedelta) -> str:
-    """Write a duration as settings take it."""
-    for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1))):
-        if not value % size:
-            return f"{value // size}{unit}"
-    return f"{value // timedelta(milliseconds=1)}ms"
 
 
 def _in_words(value: object) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from processor.cli.common import print_json, settings_of, settings_options, time_in_words
+from processor.cli.common import print_json, recipient_shown, settings_of, settings_options, time_in_words
 from processor.cli.explanation import change_as_json
 from processor.errors import ExitCode
 from processor.logs import printable
-from processor.privacy import masked, masked_recipient
+from processor.privacy import masked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,19 +56,14 @@ def tail(
             for change in reader.read():
                 if message_id is not None and change.message_id != message_id:
                     continue
-                _show(change if show_recipients else _with_masked_recipient(change), as_json=as_json)
+                recipient = recipient_shown(change.recipient, full=show_recipients)
+                _show(change._replace(recipient=recipient), as_json=as_json)
                 shown += 1
                 if shown == most:
                     return ExitCode.OK
             if reader.undecodable > undecodable:
                 undecodable = reader.undecodable
                 click.echo(f"warning: {undecodable} records so far are no status changes", err=True)
-
-
-def _with_masked_recipient(change: StatusChange) -> StatusChange:
-    if not change.recipient:
-        return change
-    return change._replace(recipient=masked_recipient(change.recipient))
 
 
 def _show(change: StatusChange, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""A worker that ends itself with SIGKILL when it passes a named point for the n-th time.
+"""A worker, or a replay, that ends itself with SIGKILL when it passes a named point for the n-th time.
 
 Run as the command line is: ``python -m tests.broker.crashing POINT N run --ordinal 0``.
 """
@@ -15,6 +15,7 @@ from processor.assignment import Assignment
 from processor.changelog import ChangelogReader
 from processor.cli import main
 from processor.publisher import Publisher
+from processor.replay_sender import ReplaySender
 from processor.store import StatePartition
 
 POINTS: dict[str, tuple[type, str, str]] = {
@@ -31,9 +32,16 @@ POINTS: dict[str, tuple[type, str, str]] = {
 """Class and method of each point, and the side of the call at which it lies."""
 
 
+REPLAY_POINTS: dict[str, tuple[type, str, str]] = {
+    "before the commit": (ReplaySender, "_commit", "before"),
+    "after the commit": (ReplaySender, "_commit", "after"),
+}
+"""The same for `dead-letters replay`."""
+
+
 def crash_at(point: str, times: int) -> None:
     """Arm a point."""
-    owner, name, side = POINTS[point]
+    owner, name, side = {**POINTS, **REPLAY_POINTS}[point]
     original: Callable[..., Any] = getattr(owner, name)
     left = times
 

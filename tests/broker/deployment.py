@@ -255,14 +255,24 @@ class WorkerProcess:
                 samples.setdefault(sample.name, []).append((sample.labels, sample.value))
         return samples
 
+    @property
+    def address(self) -> str:
+        """Where its pages are, once it has said so."""
+        self._wait("its pages", lambda: any("page" in line for line in self.events_logged()))
+        return next(str(line["page"]) for line in self.events_logged() if "page" in line)
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Ask for a page once: status and text."""
+        try:
+            with urllib.request.urlopen(urllib.parse.urljoin(self.address, path), timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
+
     def page(self, path: str) -> str:
         """Return one of the worker's pages, whatever its status."""
-        url = next(str(line["url"]) for line in self.events_logged() if "url" in line)
-        try:
-            with urllib.request.urlopen(urllib.parse.urljoin(url, path), timeout=10) as answer:
-                return str(answer.read().decode())
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
+        return self.ask(path)[1]
 
     def ends_or(self, condition: Callable[[], bool], timeout_s: float = _DEADLINE_S) -> int | None:
         """Wait until it ends, and return its exit code, or until something holds, and return None."""

@@ -92,7 +92,19 @@ def test_a_broker_that_is_not_there_at_the_start_is_named_in_one_line(
     monkeypatch.setattr(topics, "_CALL_S", 1.0)
     nobody = f"{HOST}:{free_port()}"
 
-    code = main(["run", "--ordinal", "0", "--set", f"kafka.bootstrap.servers={nobody}", "--set", "topics.raw=raw"])
+    code = main(
+        [
+            "run",
+            "--ordinal",
+            "0",
+            "--set",
+            f"kafka.bootstrap.servers={nobody}",
+            "--set",
+            "topics.raw=raw",
+            "--set",
+            "metrics.port=0",
+        ]
+    )
 
     assert code == ExitCode.UNAVAILABLE
     lines = capfd.readouterr().err.splitlines()

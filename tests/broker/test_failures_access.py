@@ -113,3 +113,40 @@ def test_a_changelog_that_may_not_be_read_is_named(deployment: Deployment, guard
 
     (line,) = [line for line in worker.log.splitlines() if line.startswith("error: ")]
     assert f"Read on topic {deployment.topics['state']};" in line
+
+
+def needed_to_replay(deployment: Deployment) -> list[Access]:
+    """The least that a replay needs where raw records failed, and no more."""
+    topics = deployment.topics
+    return [
+        (ResourceType.TRANSACTIONAL_ID, f"{topics['dead_letter']}-replay", WRITE),
+        (ResourceType.TOPIC, topics["dead_letter"], READ),
+        (ResourceType.TOPIC, topics["dead_letter"], WRITE),
+        (ResourceType.TOPIC, topics["raw"], WRITE),
+        (ResourceType.GROUP, "status-processor-reader", READ),
+    ]
+
+
+def test_a_replay_needs_no_more_than_this_and_all_of_it(deployment: Deployment, guarded: Broker) -> None:
+    oracle = deployment.produce(keyed(1_000, poison=0.02))
+    with deployment.worker() as worker:
+        deployment.wait_for_events(oracle.totals.total())
+        assert worker.stop() == 0
+    letters = len(deployment.dead_letters())
+    for access in needed(deployment):
+        take_away(guarded, access)
+    grant(guarded, needed_to_replay(deployment))
+
+    for lost in needed_to_replay(deployment):
+        take_away(guarded, lost)
+        done = deployment.command("dead-letters", "replay")
+        # A topic that may not be written need not be there, for all that a client can see.
+        code, words = (77, "not permitted") if lost[1] != deployment.topics["raw"] else (1, "may not be seen")
+        assert done.returncode == code, (lost, done)
+        assert words in done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) <= 1
+        grant(guarded, [lost])
+
+    done = deployment.command("dead-letters", "replay")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"replayed {letters} dead letters" in done.stdout

@@ -166,6 +166,10 @@ def test_a_value_too_large_for_the_dead_letter_topic_is_cut_and_told(deployment:
     assert headers["status.errors.value_bytes"] == str(len(value)).encode()
     assert headers["status.errors.value_sha256"] == sha256(value)
 
+    done = deployment.command("dead-letters", "replay")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [message.value() for message in broker.read(deployment.topics["raw"])] == [value] * 2
+
 
 def large(message_id: str, size: int) -> tuple[bytes, bytes]:
     event = raw_event("twilio", message_id, "sent", channel="SMS", error_text="x" * size)

@@ -109,7 +109,9 @@ def _letter(message: Message, rekeyed: str) -> Letter:
     place = (headers[ERRORS_TOPIC], int(headers[ERRORS_PARTITION]), int(headers[ERRORS_OFFSET]))
     is_original = place[0] != rekeyed
     if not is_original:
-        place = origin_of(message)[0][:3]
+        origin = origin_of(headers_of(message))
+        assert origin is not None, "a dead letter of the rekeyed topic that was not forwarded"
+        place = origin[0][:3]
     return Letter(place, headers[ERRORS_REASON], message.key(), message.value(), is_original)
 
 

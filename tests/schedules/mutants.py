@@ -14,7 +14,7 @@ import processor.worker
 from processor.assignment import Assignment
 from processor.changelog import ChangelogReader, watermarks
 from processor.publisher import DoubtfulConnection
-from processor.store import StatePartition, encode_staged
+from processor.store import StatePartition
 from processor.worker import Worker
 from tests.schedules.clients import SimConsumer
 
@@ -69,10 +69,10 @@ def store_written_before_the_commit() -> AbstractContextManager[None]:
 
     def eager(self: Worker, *arguments: Any) -> None:
         for store in self.assignment.ready.values():
-            if store.staged:
-                staged = dict(store.staged)
-                store.apply(encode_staged(staged), store.offset, 0)
-                store._overlay = staged
+            staged, overlay, dropped = store.encode_staged(), store._overlay, store._dropped
+            if staged:
+                store.apply(staged, store.offset, 0)
+                store._overlay, store._dropped = overlay, dropped
         publish(self, *arguments)
 
     return _instead(Worker, "_publish", eager)
@@ -192,6 +192,46 @@ def state_kept_in_memory_over_a_restore() -> AbstractContextManager[None]:
     return _instead(StatePartition, "restore", remembering)
 
 
+def forgotten_state_kept_in_memory() -> AbstractContextManager[None]:
+    """Delete what is forgotten from the disk alone."""
+    apply = StatePartition.apply
+
+    def remembering(self: StatePartition, *arguments: Any) -> None:
+        before = {identity: self._recent[identity] for identity in self._dropped & self._recent.keys()}
+        staged = self._overlay
+        apply(self, *arguments)
+        self._recent.update({identity: state for identity, state in before.items() if identity not in staged})
+
+    return _instead(StatePartition, "apply", remembering)
+
+
+def forgotten_state_kept_in_the_changelog() -> AbstractContextManager[None]:
+    """Write no tombstones."""
+    encode = StatePartition.encode_staged
+
+    def without(self: StatePartition) -> Any:
+        return [(key, value) for key, value in encode(self) if value is not None]
+
+    return _instead(StatePartition, "encode_staged", without)
+
+
+def what_was_dropped_survives_an_abort() -> AbstractContextManager[None]:
+    """Let what an aborted transaction was to forget be forgotten by the next one."""
+    discard = StatePartition.discard
+
+    def keeping(self: StatePartition) -> None:
+        dropped = self._dropped
+        discard(self)
+        self._dropped = dropped
+
+    return _instead(StatePartition, "discard", keeping)
+
+
+def requests_carried_out_again() -> AbstractContextManager[None]:
+    """Obey a control record however often it comes."""
+    return _instead(StatePartition, "audited", lambda *_: False)
+
+
 def restored_state_not_flushed() -> AbstractContextManager[None]:
     """Let the store's log begin while what lies before it is only in memory."""
     return _instead(StatePartition, "settle", _nothing)
@@ -270,6 +310,10 @@ MUTANTS: dict[Callable[[], AbstractContextManager[None]], str] = {
     books_left_out_of_the_offsets: "everything",
     restore_job_kept_after_a_revoke: "moving partitions",
     state_kept_in_memory_over_a_restore: "moving partitions",
+    forgotten_state_kept_in_memory: "forgotten messages",
+    forgotten_state_kept_in_the_changelog: "forgotten messages",
+    what_was_dropped_survives_an_abort: "forgotten messages",
+    requests_carried_out_again: "forgotten messages",
     restored_state_not_flushed: "crashes",
     position_that_goes_back_not_noticed: "everything",
     inputs_given_before_their_offsets_are_known: "everything",

@@ -56,9 +56,19 @@ PROFILES: Final = {
     "moving partitions": Profile(
         {"crash": 0.0, "freeze": 0.01},
         faults_max=40,
-        sessions_end=0.2,
-        shape={"standbys": 1, "workers": 2, "partitions": 2, "ids": 2, "records": 40, "loose": 0},
+        sessions_end=0.1,
+        shape={
+            "standbys": 1,
+            "workers": 2,
+            "partitions": 2,
+            "ids": 6,
+            "records": 60,
+            "records_max": 5,
+            "loose": 0,
+            "forgets": 0,
+        },
     ),
+    "forgotten messages": Profile(shape={"forgets": 8, "ids": 2, "records": 30}),
     "crashes": Profile({"crash": 0.06, "freeze": 0.0}, faults_max=20, disks_are_lost=0.0, shape={"loose": 0}),
     "growing topics": Profile(
         {"crash": 0.01, "the topic is unknown": 0.1, "the broker has not heard that the topic has grown": 0.4},
@@ -89,6 +99,8 @@ class Shape:
     records_max: int
     deleted: int
     """Records that retention has deleted from each raw partition before the first worker comes."""
+    forgets: int
+    """Control records that ask for a message to be forgotten; some come twice."""
 
     @classmethod
     def drawn(cls, draw: random.Random, given: Mapping[str, int]) -> Shape:
@@ -105,5 +117,6 @@ class Shape:
             ids=draw.choice((2, 6)),
             records_max=draw.choice((1, 2, 5)),
             deleted=draw.choice((0, 3)),
+            forgets=draw.choice((0, 0, 3)),
         )
         return replace(drawn, **given)  # type: ignore[arg-type]  # numbers all of them

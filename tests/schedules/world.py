@@ -8,6 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from processor.codec import encode_raw_events
+from processor.control import FORGET, Forget, encode_forget, request_id
+from processor.headers import CONTROL
 from processor.identity import owner_of
 from processor.testing import raw_event
 from tests.schedules.group import Group
@@ -69,6 +71,7 @@ class World:
         self._frozen: list[Process] = []
         self._unsent = self.shape.records
         self._grows = self.shape.grows if self.shape.loose else 0
+        self._unasked = self.shape.forgets
 
     def run(self) -> None:
         """Live through the schedule, and let everything finish.
@@ -82,6 +85,8 @@ class World:
         self.faults_left = 0
         while self._unsent:
             self._produce()
+        while self._unasked:
+            self._ask_to_forget()
         for step in range(CALM_STEPS):
             self._calm()
             if step % 10 == 9 and self._is_done():
@@ -99,6 +104,8 @@ class World:
         draw = self.random.random()
         if self._unsent and draw < 0.3:
             self._produce()
+        elif self._unasked and draw < 0.36:
+            self._ask_to_forget()
         if self._grows and self.random.random() < _GROWS:
             self._grow()
         self._network()
@@ -213,6 +220,17 @@ class World:
         else:
             at = (RAW, owner_of(key, self.shape.partitions))
         self.cluster.append(at, Entry(None, key.encode(), value))
+
+    def _ask_to_forget(self) -> None:
+        """Ask for a message to be forgotten, as an operator would; the same request may come again."""
+        self._unasked -= 1
+        message_id = _IDS[self.random.randrange(self.shape.ids)]
+        again = self.random.randrange(2)
+        request = request_id(message_id, str(again))
+        forget = Forget(request, None, "smpp", message_id, "", 0, "")
+        entry = Entry(None, message_id.encode(), encode_forget(forget), [(CONTROL, FORGET)])
+        self.cluster.append((OWN.rekeyed, owner_of(message_id, self.shape.partitions)), entry)
+        self.counts["asked to forget"] += 1
 
     def _is_done(self) -> bool:
         inputs = [*self.raw, OWN.rekeyed]
