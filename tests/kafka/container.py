@@ -55,7 +55,7 @@ def missing(tell: Callable[[str], None]) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Both libraries warn about themselves on import.
         try:
-            import docker  # type: ignore[import-untyped]  # noqa: PLC0415  # slow, and needed only here
+            import docker  # noqa: PLC0415  # slow, and needed only here
             from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # the same
         except ImportError as error:
             return f"Docker, but not the Python package {error.name}"
