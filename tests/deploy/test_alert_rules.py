@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.prometheus import PROMTOOL, SHIPPED, require_prometheus
+from tests.deploy.prometheus import PROMTOOL, SHIPPED, require_prometheus, version
 
 RUNBOOK = SHIPPED.parents[1] / "docs" / "runbook.md"
 CASES = sorted((SHIPPED / "tests").glob("*.yml"))
@@ -42,7 +43,8 @@ def promtool(*arguments: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_promtool_accepts_the_configuration_and_its_rules() -> None:
+def test_promtool_accepts_the_configuration_and_its_rules(record_property: Callable[[str, object], None]) -> None:
+    record_property("with", version())
     promtool("check", "config", SHIPPED / "prometheus.yml")
     promtool("check", "rules", SHIPPED / "alerts.yml")
 
