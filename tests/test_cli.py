@@ -400,3 +400,16 @@ def test_traffic_whose_times_a_broker_refuses_names_the_option() -> None:
     sent.on_delivery(KafkaError(KafkaError.INVALID_RECORD), None)  # type: ignore[arg-type]  # it looks at the error
 
     assert (sent.failed, sent.why.endswith("see --start-ms")) == (1, True)
+
+
+def test_a_process_of_its_own_ends_without_taking_the_interpreter_down() -> None:
+    script = "import atexit; atexit.register(print, 'taken down'); from processor.cli import entry; entry()"
+
+    good = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    bad = subprocess.run([sys.executable, "-c", script, "explode"], capture_output=True, text=True, check=False)
+
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("status-processor")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr.startswith("error: ")
+    assert "taken down" not in good.stdout

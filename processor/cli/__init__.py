@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -92,6 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(f"error: {line}", err=True)
         return _exit_code(error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def entry() -> NoReturn:
+    """Run the command line as a process of its own, and end it without taking the interpreter down.
+
+    Clients of librdkafka have threads that call into Python when an answer comes; one that comes after the interpreter
+    is gone ends the process by a segmentation fault (docs/decisions/0015).
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # What could not be written has been told.
+            stream.flush()
+    logging.shutdown()
+    os._exit(code)
 
 
 def _take_any_text() -> None:

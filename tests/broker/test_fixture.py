@@ -108,7 +108,9 @@ def test_a_broker_ends_with_pytest_however_that_ends(
     del make_broker  # Only for what it skips: a machine without Java.
     waiting = tmp_path / "test_waiting.py"
     waiting.write_text(
-        "from pathlib import Path\nimport time\n\n"
+        "from pathlib import Path\nimport signal\nimport time\n\n"
+        # A shell that starts a job in the background has it ignore SIGINT, and so would everything below it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n\n"
         "def test_waits(make_broker):\n"
         f"    Path({str(tmp_path / 'pid')!r}).write_text(f'{{make_broker().process.pid}}.')\n"
         # A pause until a signal comes would miss one that came just before it.

@@ -200,8 +200,9 @@ def test_a_second_signal_ends_a_worker_at_once(make_broker: MakeBroker, tmp_path
             wait_for("the first signal to be seen", lambda: "stopping" in worker.log)
             worker.signal(signal.SIGTERM)
 
-            # Once the worker has left the group it is the signal itself that ends it: 143 for a shell, either way.
-            assert worker.wait(10) in {128 + signal.SIGTERM, -signal.SIGTERM}
+            # Once the worker has left the group it is the signal itself that ends it: 143 for a shell, either way. A
+            # client that was about to leave without an answer may have been faster than the second signal.
+            assert worker.wait(10) in {128 + signal.SIGTERM, -signal.SIGTERM, 0}
         finally:
             frozen.resume()
 
