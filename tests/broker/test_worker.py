@@ -60,6 +60,11 @@ def keyed(events: int, **shape: object) -> Simulator:
     return Simulator(SEED, events=events, callbacks=0.0, start_ms=START_MS, **shape)  # type: ignore[arg-type]  # by name, from a test
 
 
+def restored_by(worker: WorkerProcess) -> float:
+    """Return how many changelog records a worker has read."""
+    return sum(count for _, count in worker.metrics()["status_processor_restored_records_total"])
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_keyed_traffic_with_duplicates_disorder_and_poison_equals_the_oracle(
     deployment: Deployment, protocol: str
@@ -170,10 +175,10 @@ def test_state_is_restored_from_the_changelog_when_the_disk_is_lost(deployment: 
             oracle.feed(record.timestamp_ms, event)
     with deployment.worker() as worker:
         deployment.wait_for_events(oracle.totals.total())
-        restored = sum(n for _, n in worker.metrics()["status_processor_restored_records_total"])
+        # The worker looks at itself once a second.
+        wait_for("what was restored to be shown", lambda: restored_by(worker) > 0)
         assert worker.stop() == 0
 
-    assert restored > 0
     assert_exact(deployment, oracle)
 
 
